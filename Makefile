@@ -1,0 +1,80 @@
+# Gatepost. Two commands matter: "make run" and "make test". "make help" lists
+# the others. Everything that is missing is installed by name; see README.md.
+
+SHELL   := /bin/bash
+GO      ?= go
+TOOLS   := build/tools
+export PATH := $(PATH):/usr/sbin:/sbin
+
+# Arguments for the lab, e.g. make run ARGS="-fresh".
+ARGS ?=
+
+.PHONY: help run test e2e check unit arch lint vuln fuzz image lock list setup setup-test clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: setup ## boot the appliance in QEMU inside the simulated internet
+	$(GO) run ./cmd/gatepost-lab run $(ARGS)
+
+test: setup-test check e2e ## every test: lint, house, unit and lab under -race, QEMU end to end
+
+check: setup-test lint arch unit ## all tests that need no QEMU
+
+e2e: setup-test ## the tests in QEMU alone
+	$(GO) test -tags e2e -count=1 -timeout 25m -v -run '^TestE2E' ./cmd/gatepost-lab
+
+unit: setup-test ## unit and lab tests with the race detector
+	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v '^gatepost$$')
+
+arch: ## the tests of the house: arrows, doors, sizes
+	$(GO) test -count=1 -run Arch .
+
+lint: $(TOOLS)/.stamp ## vet, staticcheck, gofumpt, deadcode, vulnerabilities
+	$(GO) vet -tags e2e ./...
+	$(TOOLS)/staticcheck -tags e2e ./...
+	@out="$$($(TOOLS)/gofumpt -l $$(git ls-files '*.go'))"; if [ -n "$$out" ]; then echo "not formatted (gofumpt):"; echo "$$out"; exit 1; fi
+	@out="$$($(TOOLS)/deadcode -test -tags e2e ./... )"; if [ -n "$$out" ]; then echo "code that nothing reaches:"; echo "$$out"; exit 1; fi
+	@$(MAKE) --no-print-directory vuln
+
+# The database is not part of the repository: VULNDB names an archive of it.
+VULNDB ?= ../shared/vulndb.tar.xz
+vuln: $(TOOLS)/.stamp ## known vulnerabilities in what is linked, where the database is at hand
+	@if [ -f "$(VULNDB)" ]; then \
+		rm -rf build/vulndb && mkdir -p build/vulndb && tar -xJf "$(VULNDB)" -C build/vulndb --no-same-owner && \
+		$(TOOLS)/govulncheck -db "file://$(CURDIR)/build/vulndb" ./cmd/gatepost; \
+	else echo "vulnerability check left out: no database at $(VULNDB)"; fi
+
+FUZZTIME ?= 20s
+fuzz: setup-test ## each fuzz target for FUZZTIME
+	@set -e; for p in $$($(GO) list ./...); do \
+		for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+			echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; done; done
+
+image: setup ## build kernel, initramfs and manifest into build/image
+	$(GO) run ./cmd/gatepost-image build
+
+lock: setup ## take the newest kernel package into the lock file
+	$(GO) run ./cmd/gatepost-image lock
+
+list: ## the domains of the simulated internet
+	@$(GO) run ./cmd/gatepost-lab -list
+
+# Development tools, pinned in a module of their own.
+$(TOOLS)/.stamp: .ci/go.mod .ci/go.sum
+	$(GO) -C .ci build -o ../$(TOOLS)/ tool
+	@touch $@
+
+# What must be installed, as command:package. No package is asked for whose
+# command is there.
+RUN_NEEDS  := qemu-system-aarch64:qemu-system-arm mke2fs:e2fsprogs dpkg-deb:dpkg git:git
+TEST_NEEDS := $(RUN_NEEDS) gcc:gcc ld:binutils swaks:swaks xz:xz-utils
+
+setup:
+	@.ci/need $(RUN_NEEDS)
+
+setup-test:
+	@.ci/need $(TEST_NEEDS)
+
+clean: ## remove everything that was built (downloads stay in the cache)
+	rm -rf build

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"flag"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"gatepost/mtasts"
+)
+
+// serve serves one policy over HTTPS until the context ends. Without a
+// certificate it makes one for the process, which -write-root lets others
+// trust.
+func serve(e env, args []string) int {
+	flags := flag.NewFlagSet("mtasts serve", flag.ContinueOnError)
+	flags.SetOutput(e.stderr)
+	file := flags.String("policy", "", "`FILE` with the policy, - for the standard input")
+	domain := flags.String("domain", "", "policy `DOMAIN`")
+	listen := flags.String("listen", "127.0.0.1:8443", "`ADDR` to listen on")
+	certFile := flags.String("cert", "", "PEM `FILE` with the certificate for mta-sts.DOMAIN and its chain")
+	keyFile := flags.String("key", "", "PEM `FILE` with the private key")
+	rootFile := flags.String("write-root", "", "write the certificate made for this run to `FILE`")
+	if err := flags.Parse(args); err != nil {
+		return 2
+	}
+	if *file == "" || *domain == "" || flags.NArg() > 0 || (*certFile == "") != (*keyFile == "") {
+		return e.complain(errors.New("serve takes -policy FILE and -domain DOMAIN, and -cert only together with -key"))
+	}
+	body, err := readPolicy(e, *file)
+	if err != nil {
+		return e.complain(err)
+	}
+	publisher, _ := mtasts.NewPublisher(nil, nil) // fails for saved policies only
+	pub, err := publisher.Publish(*domain, body)
+	if err != nil {
+		if syntax := (*mtasts.SyntaxError)(nil); errors.As(err, &syntax) {
+			e.print(failure{"policy-syntax", syntax.Where()})
+			return 1
+		}
+		return e.complain(err)
+	}
+	var cert tls.Certificate
+	if *certFile != "" {
+		cert, err = tls.LoadX509KeyPair(*certFile, *keyFile)
+	} else {
+		cert, err = selfSigned("mta-sts." + pub.Domain)
+	}
+	if err == nil && *rootFile != "" {
+		block := &pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}
+		err = os.WriteFile(*rootFile, pem.EncodeToMemory(block), 0o644)
+	}
+	if err != nil {
+		return e.complain(err)
+	}
+	listener, err := new(net.ListenConfig).Listen(e.ctx, "tcp", *listen)
+	if err != nil {
+		return e.complain(err)
+	}
+	e.print(struct {
+		Domain string `json:"domain"`
+		Listen string `json:"listen"`
+		Record string `json:"record"`
+	}{pub.Domain, listener.Addr().String(), pub.Record()})
+	if err := serveUntil(e.ctx, listener, cert, publisher); err != nil {
+		return e.complain(err)
+	}
+	return 0
+}
+
+func serveUntil(ctx context.Context, l net.Listener, cert tls.Certificate, h http.Handler) error {
+	server := &http.Server{
+		Handler:           h,
+		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
+		ReadHeaderTimeout: 10 * time.Second,
+		WriteTimeout:      time.Minute,
+		IdleTimeout:       time.Minute,
+	}
+	done := make(chan error, 1)
+	go func() { done <- server.ServeTLS(l, "", "") }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	err := server.Shutdown(bound)
+	<-done
+	return err
+}
+
+// selfSigned makes a certificate that is its own root, for a day.
+func selfSigned(host string) (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	now := time.Now()
+	template := &x509.Certificate{
+		SerialNumber:          big.NewInt(now.UnixNano()),
+		DNSNames:              []string{host},
+		NotBefore:             now.Add(-time.Hour),
+		NotAfter:              now.Add(24 * time.Hour),
+		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+}

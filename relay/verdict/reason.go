@@ -1,0 +1,56 @@
+package verdict
+
+// Reason is a stable id for why an attempt ended as it did. The ids of RFC
+// 8460, Section 4.3 are used where one fits; the others are ours. They appear
+// in the API, in metrics and in reports, and each has a sentence in the web
+// page's catalogue.
+type Reason string
+
+// Reasons that hold a message: TLS or policy demands were not met.
+const (
+	CertificateHostMismatch Reason = "certificate-host-mismatch"
+	CertificateExpired      Reason = "certificate-expired"
+	CertificateNotTrusted   Reason = "certificate-not-trusted"
+	StartTLSNotSupported    Reason = "starttls-not-supported"
+	MXNotListed             Reason = "sts-mx-not-listed"
+	ValidationFailure       Reason = "validation-failure" // the TLS handshake itself failed
+)
+
+// Troubles with the policy itself. They never hold a message by themselves.
+const (
+	PolicyFetchError Reason = "sts-policy-fetch-error"
+	PolicyInvalid    Reason = "sts-policy-invalid"
+	PolicyWebPKI     Reason = "sts-webpki-invalid"
+)
+
+// Reasons that defer or return a message.
+const (
+	Greylisted     Reason = "greylisted"
+	RateLimited    Reason = "rate-limited"
+	MailboxFull    Reason = "mailbox-full"
+	NoSuchUser     Reason = "no-such-user"
+	BlockedByList  Reason = "blocked-by-list"
+	NoRoute        Reason = "no-route"
+	NullMX         Reason = "null-mx" // RFC 7505: the domain takes no mail
+	ConnectTimeout Reason = "connect-timeout"
+	DNSBroken      Reason = "dns-broken"
+	ClockWrong     Reason = "clock-wrong"
+	TooBig         Reason = "too-big"
+	TooOld         Reason = "too-old" // the queue lifetime is over
+	Loop           Reason = "mail-loop"
+	Unsupported    Reason = "not-supported" // 8BITMIME, SMTPUTF8: the peer cannot take it (5.6.3, 5.6.7)
+	Refused        Reason = "refused"       // 5yz that fits no other reason
+	Unknown        Reason = "unknown"       // 4yz that fits no other reason
+)
+
+// All lists every reason once, for tests and catalogues.
+func All() []Reason {
+	return []Reason{
+		CertificateHostMismatch, CertificateExpired, CertificateNotTrusted,
+		StartTLSNotSupported, MXNotListed, ValidationFailure,
+		PolicyFetchError, PolicyInvalid, PolicyWebPKI,
+		Greylisted, RateLimited, MailboxFull, NoSuchUser, BlockedByList,
+		NoRoute, NullMX, ConnectTimeout, DNSBroken, ClockWrong, TooBig, TooOld,
+		Loop, Unsupported, Refused, Unknown,
+	}
+}

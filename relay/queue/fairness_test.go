@@ -1,0 +1,312 @@
+package queue
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gatepost/relay/spool"
+	"gatepost/relay/verdict"
+)
+
+// unreachableAfter answers like a host that is not there.
+func unreachableAfter(d time.Duration) func(Message, string) verdict.Verdict {
+	return func(Message, string) verdict.Verdict {
+		time.Sleep(d)
+		return verdict.Verdict{Outcome: verdict.Deferred, Reason: verdict.ConnectTimeout}
+	}
+}
+
+func TestPerDomainLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.stop()
+		r.cfg.Parallel, r.cfg.PerDomain = 10, 3
+		r.start()
+		r.fake.setAnswer(func(Message, string) verdict.Verdict {
+			time.Sleep(10 * time.Second)
+			return verdict.Verdict{Outcome: verdict.Delivered}
+		})
+		start := time.Now()
+		for range 20 {
+			r.send("x@a.example")
+		}
+		time.Sleep(5 * time.Second)
+		if got := r.queue.Counts().Active; got != 2 {
+			t.Errorf("got %d attempts at a domain that has not answered yet, want 2", got)
+		}
+		for r.queue.Counts().Waiting > 0 {
+			time.Sleep(time.Second)
+		}
+		if got := r.fake.most["a.example"]; got != 3 {
+			t.Errorf("got at most %d attempts at one time, want 3", got)
+		}
+		// 2 in the first ten seconds, 3 in each of the next.
+		if got := time.Since(start).Round(10 * time.Second); got != 70*time.Second {
+			t.Errorf("took %v, want 70s", got)
+		}
+	})
+}
+
+// A dead domain with thousands of messages costs the others nothing, is probed
+// by one message at a time, and gets everything when it is back.
+func TestDeadDomain(t *testing.T) {
+	const dead, alive = 2000, 500
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		timeout := unreachableAfter(time.Minute)
+		r.fake.setAnswer(func(m Message, addr string) verdict.Verdict {
+			if m.Domain == "dead.example" {
+				return timeout(m, addr)
+			}
+			time.Sleep(100 * time.Millisecond)
+			return verdict.Verdict{Outcome: verdict.Delivered}
+		})
+		start := time.Now()
+		for range dead {
+			r.send("x@dead.example")
+		}
+		time.Sleep(10 * time.Minute)
+		if got := len(r.fake.to("dead.example")); got > 4 {
+			t.Errorf("got %d attempts at the dead domain in ten minutes", got)
+		}
+		begin := time.Now()
+		for i := range alive {
+			r.send(fmt.Sprintf("x%d@alive.example", i))
+		}
+		for len(r.fake.to("alive.example")) < alive {
+			time.Sleep(100 * time.Millisecond)
+		}
+		// 4 at a time, 10 a second each.
+		if got := time.Since(begin); got > 14*time.Second {
+			t.Errorf("%d messages to a live domain took %v beside the dead one, want 12.5s", alive, got)
+		}
+		e := r.queue.List(ListOptions{Domain: "dead.example", Limit: 1000})[999]
+		if v := e.Rcpts[0].Verdict; v == nil || v.Reason != verdict.ConnectTimeout {
+			t.Errorf("a message that was never tried says %+v, want why its domain is not tried", v)
+		}
+		if e.Rcpts[0].Next.Before(time.Now()) {
+			t.Errorf("its next attempt is in the past: %v", e.Rcpts[0].Next)
+		}
+
+		time.Sleep(24 * time.Hour)
+		if got := len(r.fake.to("dead.example")); got > 60 {
+			t.Errorf("got %d attempts at the dead domain in a day, want about 50", got)
+		}
+		if got := r.fake.most["dead.example"]; got > 2 {
+			t.Errorf("got %d attempts at once at the dead domain", got)
+		}
+		r.fake.setAnswer(nil)
+		time.Sleep(maxProbe + 2*time.Minute)
+		r.wantWaiting(0)
+		_ = start
+	})
+}
+
+// When their time is over, thousands of messages to a dead domain are returned
+// on the word of the last probe, without a time-out each.
+func TestDeadDomainExpiry(t *testing.T) {
+	const dead = 500
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.fake.setAnswer(unreachableAfter(5 * time.Minute))
+		for range dead {
+			r.send("x@dead.example")
+		}
+		time.Sleep(DefaultLifetime - time.Minute)
+		r.wantWaiting(dead)
+		before := len(r.fake.to("dead.example"))
+		time.Sleep(2 * time.Hour)
+		r.wantWaiting(0)
+		if got := len(r.bounces); got != dead {
+			t.Errorf("got %d notices, want %d", got, dead)
+		}
+		if got := len(r.fake.to("dead.example")) - before; got > 10 {
+			t.Errorf("got %d attempts to return them", got)
+		}
+	})
+}
+
+// Many dead domains together leave most of the attempts to the others.
+func TestManyDeadDomains(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.stop()
+		r.cfg.Parallel = 8
+		r.start()
+		timeout := unreachableAfter(2 * time.Minute)
+		r.fake.setAnswer(func(m Message, addr string) verdict.Verdict {
+			if m.Domain != "alive.example" {
+				return timeout(m, addr)
+			}
+			return verdict.Verdict{Outcome: verdict.Delivered}
+		})
+		for i := range 100 {
+			r.send(fmt.Sprintf("x@dead%d.example", i))
+		}
+		time.Sleep(2 * time.Hour) // all of them are known to be dead
+		for range 50 {
+			begin := time.Now()
+			r.send("x@alive.example")
+			synctest.Wait()
+			if n := len(r.fake.to("alive.example")); n == 0 || r.fake.to("alive.example")[n-1].at.Sub(begin) > time.Second {
+				t.Fatal("a message to a live domain had to wait for dead ones")
+			}
+			time.Sleep(7 * time.Minute)
+		}
+	})
+}
+
+func TestRetryNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.fake.setAnswer(unreachableAfter(time.Second))
+		first := r.send("x@dead.example")
+		time.Sleep(30 * time.Second)
+		second := r.send("y@dead.example") // waits for the probe at 1m1s
+		time.Sleep(10 * time.Second)
+		start := time.Now()
+		if got := r.queue.RetryNow(second, "nonsense"); got != 1 {
+			t.Errorf("got %d, want 1", got)
+		}
+		synctest.Wait()
+		r.queue.RetryNow(first)
+		time.Sleep(10 * time.Second)
+		got := r.fake.to("dead.example")
+		wantTimes(t, got[1:], start, 0, time.Second)
+		if got[1].id != second || got[2].id != first {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+func TestRetryDomain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.fake.setAnswer(unreachableAfter(time.Second))
+		for range 10 {
+			r.send("x@dead.example")
+		}
+		r.send("x@other.example")
+		time.Sleep(5 * time.Hour)
+		r.fake.setAnswer(nil)
+		if got := r.queue.RetryDomain("DEAD.example"); got != 10 {
+			t.Errorf("got %d, want 10", got)
+		}
+		if got := r.queue.RetryDomain("nobody.example"); got != 0 {
+			t.Errorf("got %d, want 0", got)
+		}
+		time.Sleep(time.Second)
+		r.wantWaiting(1)
+	})
+}
+
+func TestRemove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.fake.setAnswer(func(m Message, addr string) verdict.Verdict {
+			if m.Tries > 0 {
+				time.Sleep(time.Minute)
+			}
+			return verdict.Verdict{Outcome: verdict.Held, Reason: verdict.CertificateExpired}
+		})
+		waiting, active, kept := r.send("x@a.example", "y@b.example"), r.send("x@c.example"), r.send("x@d.example")
+		synctest.Wait()
+		r.queue.RetryNow(active)
+		time.Sleep(time.Second)
+		n, err := r.queue.Remove(t.Context(), waiting, active, "nonsense")
+		if n != 2 || err != nil {
+			t.Errorf("got %d, %v, want 2", n, err)
+		}
+		if _, ok := r.queue.Get(waiting); ok {
+			t.Error("a removed message is still there")
+		}
+		if _, ok := r.queue.Get(active); !ok {
+			t.Error("a message is gone while it is being sent")
+		}
+		time.Sleep(2 * time.Minute)
+		r.wantWaiting(1)
+		if _, ok := r.queue.Get(kept); !ok {
+			t.Error("another message is gone")
+		}
+		r.wantBounces()
+		if c := r.queue.Counts(); c.Held != 1 || c.Domains != 1 {
+			t.Errorf("got %+v", c)
+		}
+	})
+}
+
+func TestRemoveFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.fake.setAnswer(always(verdict.Held, verdict.CertificateExpired))
+		id := r.send("x@a.example")
+		synctest.Wait()
+		r.disk.setBroken(true)
+		if n, err := r.queue.Remove(t.Context(), id); n != 1 || err == nil {
+			t.Errorf("got %d, %v, want an error", n, err)
+		}
+		r.disk.setBroken(false)
+		time.Sleep(2 * time.Minute)
+		r.fake.setAnswer(nil)
+		time.Sleep(time.Hour)
+		r.wantWaiting(0)
+		if got := len(r.fake.to("a.example")); got < 2 {
+			t.Errorf("got %d attempts, want it to go on", got)
+		}
+	})
+}
+
+func TestList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.fake.setAnswer(func(m Message, _ string) verdict.Verdict {
+			if m.Domain == "held.example" {
+				return verdict.Verdict{Outcome: verdict.Held, Reason: verdict.MXNotListed}
+			}
+			return verdict.Verdict{Outcome: verdict.Deferred, Reason: verdict.Greylisted}
+		})
+		var ids []spool.ID
+		for i := range 10 {
+			ids = append(ids, r.send([]string{"x@held.example", "x@grey.example"}[i%2]))
+		}
+		synctest.Wait()
+		tests := []struct {
+			name string
+			o    ListOptions
+			want []int // indexes into ids
+		}{
+			{"all", ListOptions{}, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}},
+			{"domain", ListOptions{Domain: "grey.example"}, []int{1, 3, 5, 7, 9}},
+			{"state", ListOptions{State: verdict.Held}, []int{0, 2, 4, 6, 8}},
+			{"page", ListOptions{After: ids[3], Limit: 2}, []int{4, 5}},
+			{"page of a domain", ListOptions{After: ids[3], Limit: 2, Domain: "grey.example"}, []int{5, 7}},
+			{"nothing", ListOptions{Domain: "grey.example", State: verdict.Held}, nil},
+		}
+		check := func() {
+			t.Helper()
+			for _, tt := range tests {
+				var want, got []spool.ID
+				for _, i := range tt.want {
+					want = append(want, ids[i])
+				}
+				for _, e := range r.queue.List(tt.o) {
+					got = append(got, e.ID)
+				}
+				if fmt.Sprint(got) != fmt.Sprint(want) {
+					t.Errorf("%s: got %v, want %v", tt.name, got, want)
+				}
+			}
+		}
+		check()
+		r.queue.Remove(t.Context(), ids[6], ids[7])
+		tests[0].want = []int{0, 1, 2, 3, 4, 5, 8, 9}
+		tests[1].want = []int{1, 3, 5, 9}
+		tests[2].want = []int{0, 2, 4, 8}
+		tests[4].want = []int{5, 9}
+		check()
+		r.restart()
+		check()
+	})
+}

@@ -1,0 +1,91 @@
+// Package smtpc is the outbound side of SMTP: one connection to one server.
+//
+// It speaks RFC 5321 with STARTTLS (RFC 3207), PIPELINING (RFC 2920), SIZE
+// (RFC 1870), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531), DSN (RFC 3461),
+// ENHANCEDSTATUSCODES (RFC 2034), REQUIRETLS (RFC 8689) and LIMITS (RFC 9422).
+// It reports what happened in typed errors and leaves every decision to its
+// caller: which server, whether TLS is demanded, whether a certificate is good
+// enough (the handshake never fails for the certificate; its state is kept for
+// the judge), when to try again.
+//
+// What a server sends is bounded in lines, bytes and time. A message's bytes
+// are sent as they are: dots at the beginning of a line are stuffed, nothing
+// else is changed, and a body with a bare CR or a bare LF is not sent at all.
+package smtpc
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// Config says how to connect. It is a value: copies are independent, and one
+// Config may be used from many goroutines.
+type Config struct {
+	// Dial opens the TCP connection. nil means a net.Dialer.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Hello is our own name for EHLO: a fully qualified host name or an address
+	// literal. It must not be empty.
+	Hello string
+	// Timeouts of zero are replaced by those of RFC 5321, Section 4.5.3.2.
+	Timeouts Timeouts
+	// Log receives debug lines; nil discards them.
+	Log *slog.Logger
+}
+
+// Timeouts are the limits for each step, reply included (RFC 5321, Section
+// 4.5.3.2). A zero field means the default in its comment.
+type Timeouts struct {
+	Dial      time.Duration // 1 minute
+	Greeting  time.Duration // 5 minutes
+	Hello     time.Duration // 5 minutes: EHLO and HELO
+	StartTLS  time.Duration // 2 minutes: the STARTTLS command
+	Handshake time.Duration // 1 minute: the TLS handshake
+	Mail      time.Duration // 5 minutes: MAIL and RSET
+	Rcpt      time.Duration // 5 minutes: each RCPT reply
+	DataInit  time.Duration // 2 minutes: DATA until 354
+	DataBlock time.Duration // 3 minutes: each write of a block of the body
+	DataDone  time.Duration // 10 minutes: the final dot until its reply
+	Quit      time.Duration // 5 seconds
+}
+
+func (t Timeouts) withDefaults() Timeouts {
+	set := func(d *time.Duration, def time.Duration) {
+		if *d <= 0 {
+			*d = def
+		}
+	}
+	set(&t.Dial, time.Minute)
+	set(&t.Greeting, 5*time.Minute)
+	set(&t.Hello, 5*time.Minute)
+	set(&t.StartTLS, 2*time.Minute)
+	set(&t.Handshake, time.Minute)
+	set(&t.Mail, 5*time.Minute)
+	set(&t.Rcpt, 5*time.Minute)
+	set(&t.DataInit, 2*time.Minute)
+	set(&t.DataBlock, 3*time.Minute)
+	set(&t.DataDone, 10*time.Minute)
+	set(&t.Quit, 5*time.Second)
+	return t
+}
+
+// Connect dials addr, reads the greeting and says EHLO. host is the server's
+// name without a trailing dot: the name for SNI and for the records. The caller
+// must call [Conn.Close] or [Conn.Quit].
+//
+// Errors: [*NetError], [*ProtocolError], and [*ReplyError] with Command
+// "greeting" or "EHLO"; all of them are failures of this host, never of a
+// recipient (RFC 5321, Section 4.3.2). When EHLO is refused and TLS is not
+// demanded, [Config.ConnectHELO] may be tried.
+func (c Config) Connect(ctx context.Context, host string, addr netip.AddrPort) (*Conn, error) {
+	return c.connect(ctx, host, addr, "EHLO")
+}
+
+// ConnectHELO is Connect with HELO in place of EHLO, for servers that know no
+// extensions (RFC 5321, Section 3.2). The connection can never have TLS: do not
+// call it where TLS is demanded.
+func (c Config) ConnectHELO(ctx context.Context, host string, addr netip.AddrPort) (*Conn, error) {
+	return c.connect(ctx, host, addr, "HELO")
+}

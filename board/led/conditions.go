@@ -1,0 +1,96 @@
+package led
+
+// Conditions are the facts that the lights can tell. The zero value is a
+// healthy box without a network cable.
+type Conditions struct {
+	// Button is how long the reset button has been held.
+	Button Button
+	// Updating is true while an update is written: do not unplug.
+	Updating bool
+	// Booting is true until the relay is ready and the time is trusted. It
+	// outranks Dead: whoever finds the storage dead while booting clears it.
+	Booting bool
+	// Dead is true when the program has failed for good or the storage has.
+	Dead bool
+	// Held is true while a message is held because its safe delivery failed.
+	Held bool
+	// DiskFull is true while the disk is nearly full.
+	DiskFull bool
+	// Backlog is true while the queue backs up.
+	Backlog bool
+	// RolledBack is true when an update failed and was undone, until an
+	// admin has taken note.
+	RolledBack bool
+	// NoNetwork is true without a route or without DNS answers.
+	NoNetwork bool
+	// UpdateReady is true when an update is there or awaits the reboot.
+	UpdateReady bool
+
+	// Link is true when the network cable carries a signal, Lease when the
+	// box has an address. They choose between the patterns of one row.
+	Link, Lease bool
+}
+
+// Button is what a release of the reset button would do now.
+type Button int
+
+// The stages of holding the button.
+const (
+	ButtonFree     Button = iota
+	ButtonNothing         // up to 5 s: nothing will happen
+	ButtonPassword        // 5 to 15 s: new password and DHCP, mail is kept
+	ButtonReset           // from 15 s: factory reset
+)
+
+// A Row names one row of the table, for pages, logs and tests.
+type Row string
+
+// The rows, highest priority first.
+const (
+	RowButtonNothing  Row = "button-nothing"
+	RowButtonPassword Row = "button-password"
+	RowButtonReset    Row = "button-reset"
+	RowUpdating       Row = "updating"
+	RowBooting        Row = "booting"
+	RowDead           Row = "dead"
+	RowHeld           Row = "held"
+	RowDiskFull       Row = "disk-full"
+	RowBacklog        Row = "backlog"
+	RowRolledBack     Row = "rolled-back"
+	RowNoNetwork      Row = "no-network"
+	RowUpdateReady    Row = "update-ready"
+	RowMail           Row = "mail" // healthy, and a message passes
+	RowHealthy        Row = "healthy"
+)
+
+// holds tells whether the row's condition is met. The last rule of the table
+// stands for RowMail and RowHealthy, which differ only while a message passes.
+func (c Conditions) holds(r Row) bool {
+	switch r {
+	case RowButtonNothing:
+		return c.Button == ButtonNothing
+	case RowButtonPassword:
+		return c.Button == ButtonPassword
+	case RowButtonReset:
+		return c.Button == ButtonReset
+	case RowUpdating:
+		return c.Updating
+	case RowBooting:
+		return c.Booting
+	case RowDead:
+		return c.Dead
+	case RowHeld:
+		return c.Held
+	case RowDiskFull:
+		return c.DiskFull
+	case RowBacklog:
+		return c.Backlog
+	case RowRolledBack:
+		return c.RolledBack
+	case RowNoNetwork:
+		return c.NoNetwork
+	case RowUpdateReady:
+		return c.UpdateReady
+	}
+	return r == RowHealthy
+}

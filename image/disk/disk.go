@@ -1,0 +1,222 @@
+// Package disk makes the box's data disk: an ext4 file system, in a sparse
+// file, that is the same byte for byte for the same Spec.
+//
+// It calls mke2fs and debugfs (Debian package e2fsprogs), because a file
+// system that is to survive power cuts should be written by the program that
+// its kernel driver is tested with. The driver finds the disk by its label.
+package disk
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Label is the file system's label, by which PID 1 finds the data disk.
+const Label = "gpdata"
+
+// DefaultSize is the size of a new data disk, in bytes. The file is sparse.
+const DefaultSize = 256 << 20
+
+// minSize is the least that holds the journal and something beside it.
+const minSize = 16 << 20
+
+// Fixed ids: a random one would make each build another. PID 1 finds the
+// disk by its label, so two boxes may have the same.
+const (
+	uuid     = "8f0a4b1e-6d1c-4e37-9a52-67617465706f"
+	hashSeed = "2c7d9e50-3b84-4f16-8d0b-706f73746770"
+)
+
+// A Spec describes the disk.
+type Spec struct {
+	// Size is in bytes; 0 means DefaultSize.
+	Size int64
+	// Files are what is on the disk at first, by their path without a
+	// leading slash, such as config.toml. Folders on the way are made.
+	Files map[string]File
+	// Time is stamped on everything; the zero value means the year 2001,
+	// long before any box was built.
+	Time time.Time
+}
+
+// A File is a file that the disk has at first. It belongs to root unless UID
+// and GID say otherwise.
+type File struct {
+	Data     []byte
+	Mode     fs.FileMode // permission bits; 0 means 0600
+	UID, GID int
+}
+
+// ext4 features, spelled out so that the machine's mke2fs.conf has no say.
+const features = "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg," +
+	"sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum"
+
+// Create writes a new disk to the file at name. A file that is there already
+// is replaced, whole or not at all: Create is not for a disk with mail on it.
+func Create(ctx context.Context, name string, s Spec) (err error) {
+	if s.Size == 0 {
+		s.Size = DefaultSize
+	}
+	if s.Size < minSize {
+		return fmt.Errorf("disk: %d bytes, at least %d are needed", s.Size, minSize)
+	}
+	if s.Time.IsZero() {
+		s.Time = time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC)
+	}
+	tmp, err := os.MkdirTemp(filepath.Dir(name), ".disk-*")
+	if err != nil {
+		return fmt.Errorf("disk: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
+	content, img := filepath.Join(tmp, "content"), filepath.Join(tmp, "disk.img")
+	if err := s.lay(content); err != nil {
+		return fmt.Errorf("disk: %w", err)
+	}
+	if err := sparse(img, s.Size); err != nil {
+		return fmt.Errorf("disk: %w", err)
+	}
+	if err := s.tool(ctx, nil, "mke2fs", "-q", "-F", "-t", "ext4", "-O", features,
+		"-b", "4096", "-I", "256", "-m", "2", "-L", Label, "-U", uuid,
+		"-E", "hash_seed="+hashSeed+",root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0,nodiscard",
+		"-d", content, img); err != nil {
+		return err
+	}
+	if err := s.tool(ctx, []byte(s.script()), "debugfs", "-w", "-f", "/dev/stdin", img); err != nil {
+		return err
+	}
+	if err := os.Rename(img, name); err != nil {
+		return fmt.Errorf("disk: %w", err)
+	}
+	return nil
+}
+
+// lay writes the files into a folder, from which mke2fs takes them.
+func (s Spec) lay(dir string) error {
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Files)) {
+		// debugfs reads the names in a script: no blanks, no quotes.
+		if !fs.ValidPath(name) || name == "." || strings.ContainsAny(name, " \t\n\"'\\") {
+			return fmt.Errorf("bad file name %q", name)
+		}
+		full := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(full, s.Files[name].Data, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// script sets what mke2fs took from the builder's machine: owner, mode and
+// times of each file and folder.
+func (s Spec) script() string {
+	var b strings.Builder
+	stamp := s.Time.UTC().Format("20060102150405")
+	set := func(name string, mode uint32, uid, gid int) {
+		fields := [][2]string{
+			{"mode", "0" + strconv.FormatUint(uint64(mode), 8)},
+			{"uid", strconv.Itoa(uid)},
+			{"gid", strconv.Itoa(gid)},
+			{"atime", stamp},
+			{"ctime", stamp},
+			{"mtime", stamp},
+			{"crtime", stamp},
+			{"atime_extra", "0"},
+			{"ctime_extra", "0"},
+			{"mtime_extra", "0"},
+			{"crtime_extra", "0"},
+		}
+		for _, f := range fields {
+			fmt.Fprintf(&b, "set_inode_field /%s %s %s\n", name, f[0], f[1])
+		}
+	}
+	const (
+		folder  = 0o040755
+		regular = 0o100000
+	)
+	folders := map[string]bool{"": true, "lost+found": true}
+	for name := range s.Files {
+		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+			folders[dir] = true
+		}
+	}
+	for _, dir := range slices.Sorted(maps.Keys(folders)) {
+		mode := uint32(folder)
+		if dir == "lost+found" {
+			mode = 0o040700
+		}
+		set(dir, mode, 0, 0)
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Files)) {
+		f := s.Files[name]
+		perm := f.Mode.Perm()
+		if perm == 0 {
+			perm = 0o600
+		}
+		set(name, regular|uint32(perm), f.UID, f.GID)
+	}
+	return b.String()
+}
+
+// tool runs one of e2fsprogs' programs with a clock that stands still.
+func (s Spec) tool(ctx context.Context, stdin []byte, name string, args ...string) error {
+	program, err := find(name)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Env = append(os.Environ(),
+		"E2FSPROGS_FAKE_TIME="+strconv.FormatInt(s.Time.Unix(), 10),
+		"MKE2FS_CONFIG=/dev/null", "MKE2FS_SYNC=0", "TZ=UTC", "LC_ALL=C")
+	cmd.Stdin = bytes.NewReader(stdin)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("disk: %s: %w: %s", name, err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	// debugfs ends with status 0 whatever happens. Its first line of
+	// complaint is its name and version.
+	complaint := bytes.TrimSpace(stderr.Bytes())
+	if _, rest, _ := bytes.Cut(complaint, []byte("\n")); name == "debugfs" && len(rest) > 0 {
+		return fmt.Errorf("disk: %s: %s", name, rest)
+	}
+	return nil
+}
+
+// find looks where ordinary users' PATH does not.
+func find(name string) (string, error) {
+	if p, err := exec.LookPath(name); err == nil {
+		return p, nil
+	}
+	for _, dir := range []string{"/usr/sbin", "/sbin"} {
+		if p, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return p, nil
+		}
+	}
+	return "", fmt.Errorf("disk: %s is not installed (Debian package e2fsprogs)", name)
+}
+
+// sparse makes a file of this size that takes no space.
+func sparse(name string, size int64) error {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o644)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Truncate(size), f.Close())
+}

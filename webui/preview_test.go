@@ -1,0 +1,85 @@
+package webui
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestPreview writes the pages as files, to be looked at in a browser:
+//
+//	GATEPOST_PREVIEW=build/preview go test ./webui -run Preview
+//
+// The folder is made in the working directory of the test when it is relative.
+func TestPreview(t *testing.T) {
+	out := os.Getenv("GATEPOST_PREVIEW")
+	if out == "" {
+		t.Skip("GATEPOST_PREVIEW names no folder")
+	}
+	if err := os.MkdirAll(filepath.Join(out, "assets"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t, nil)
+	b := s.browser()
+	s.srv.cfg.Zone, _ = time.LoadLocation("Europe/Berlin")
+	german := func(r *http.Request) { r.Header.Set("Accept-Language", "de") }
+	save := func(name, body string) {
+		t.Helper()
+		body = strings.ReplaceAll(body, `"/assets/`, `"assets/`)
+		if err := os.WriteFile(filepath.Join(out, name+".html"), []byte(body), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page := func(name, path string, edit func(*http.Request)) {
+		t.Helper()
+		_, body := b.do("GET", path, nil, edit)
+		save(name, body)
+	}
+	for name, f := range s.srv.assets.byName {
+		if err := os.WriteFile(filepath.Join(out, "assets", name), f.plain, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page("claim", "/claim", nil)
+	page("claim-de", "/claim", german)
+	_, body := b.post("/claim", "code", "wrong")
+	save("claim-wrong", body)
+	b.post("/claim", "code", s.code)
+	page("owner", "/claim/owner", nil)
+	_, body = b.post("/claim/owner", "name", "Anna", "password", "short", "repeat", "short")
+	save("owner-wrong", body)
+	s.claim(b)
+	page("home", "/", nil)
+	page("home-de", "/", german)
+	page("waiting", "/waiting", nil)
+	page("waiting-de", "/waiting", german)
+	b.post("/waiting/retry", "id", "m1")
+	page("waiting-flash", "/waiting", nil)
+	page("waiting-one", "/waiting?group="+groupID(s.back.list[0]), nil)
+	page("error", "/nothing", nil)
+	s.back.list = nil
+	page("waiting-empty", "/waiting", nil)
+	h := sampleHome()
+	h.Problems, h.Level, h.Light, h.Queue.Held, h.Queue.Waiting = nil, LevelFine, "healthy", 0, 0
+	s.back.home = h
+	page("home-fine", "/", nil)
+	h.Problems = []Problem{
+		{ID: "no-network", Level: LevelBroken},
+		{ID: "config-broken-last-good", Level: LevelLook, Params: map[string]string{"error": `config.toml: line 12: unknown key "relays" (did you mean "relay"?)`}},
+		{ID: "storage-nearly-full", Level: LevelLook, Params: map[string]string{"percent": "88"}},
+	}
+	h.Level, h.Light, h.Protection = LevelBroken, "no-network", &Protection{}
+	h.Box.ClockTrusted = false
+	s.back.home = h
+	page("home-broken", "/", nil)
+	b.post("/logout")
+	page("login", "/login", nil)
+	_, body = b.post("/login", "name", "Anna", "password", "nope")
+	save("login-wrong", body)
+	lame := newSite(t, func(c *Config) { c.Data = nil })
+	_, body = lame.browser().get("/")
+	save("status", body)
+}

@@ -1,0 +1,216 @@
+package boot
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Role is a process that must always run.
+type Role struct {
+	Name string
+	Args []string // of the program, from argv[0] on
+	// User is who it runs as; nil means like this process. Its groups are
+	// replaced too, and with a uid other than 0 all its capabilities are gone.
+	User      *syscall.Credential
+	Listeners []Handed
+	// Payload makes what Inherit returns, anew for every start.
+	Payload func() ([]byte, error)
+}
+
+// Handed is an open descriptor that a role inherits. The role gets a
+// duplicate: File stays open here, so that connections wait while the role
+// restarts.
+type Handed struct {
+	Name string
+	File *os.File
+}
+
+// RoleState is what a role does now.
+type RoleState struct {
+	Name     string
+	Up       bool
+	PID      int
+	Since    time.Time // of the current run, or of its end
+	Restarts int
+	LastExit string // "" before the first end
+}
+
+// Supervisor keeps roles running.
+type Supervisor struct {
+	Reaper     *Reaper // running
+	Executable string  // "/proc/self/exe"
+	// Output takes the output of a role, both streams, until it ends. It must
+	// read to the end or the role will block.
+	Output func(role string, r io.Reader) error
+	// Crashed is told of every end that nobody asked for, and of tooMany, five
+	// in ten minutes. The role is started again after the pause either way.
+	Crashed func(role, reason string, pause time.Duration, tooMany bool)
+	// Changed is called after every change of States; it must not block.
+	Changed func()
+	// StopLimit is how long a role has between SIGTERM and SIGKILL.
+	StopLimit time.Duration
+
+	mu     sync.Mutex
+	states map[string]RoleState
+}
+
+// States returns the state of every role, by name.
+func (s *Supervisor) States() []RoleState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]RoleState, 0, len(s.states))
+	for _, st := range s.states {
+		out = append(out, st)
+	}
+	slices.SortFunc(out, func(a, b RoleState) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+func (s *Supervisor) update(name string, change func(*RoleState)) {
+	s.mu.Lock()
+	if s.states == nil {
+		s.states = map[string]RoleState{}
+	}
+	st := s.states[name]
+	st.Name = name
+	change(&st)
+	s.states[name] = st
+	s.mu.Unlock()
+	if s.Changed != nil {
+		s.Changed()
+	}
+}
+
+// Run starts the role and starts it again whenever it ends, until ctx is done;
+// then it stops it and returns nil.
+func (s *Supervisor) Run(ctx context.Context, role Role) error {
+	var ladder Ladder
+	s.update(role.Name, func(*RoleState) {})
+	for ctx.Err() == nil {
+		started := time.Now()
+		reason := s.once(ctx, role)
+		ended := time.Now()
+		s.update(role.Name, func(st *RoleState) {
+			st.Up, st.PID, st.Since, st.LastExit = false, 0, ended, reason
+		})
+		if ctx.Err() != nil {
+			return nil
+		}
+		pause, tooMany := ladder.Crash(started, ended)
+		if s.Crashed != nil {
+			s.Crashed(role.Name, reason, pause, tooMany)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+			s.update(role.Name, func(st *RoleState) { st.Restarts++ })
+		}
+	}
+	return nil
+}
+
+// once is one run of the role, from start to end; the result says how it
+// ended.
+func (s *Supervisor) once(ctx context.Context, role Role) string {
+	pid, exit, output, err := s.start(role)
+	if err != nil {
+		return "could not be started: " + err.Error()
+	}
+	s.update(role.Name, func(st *RoleState) { st.Up, st.PID, st.Since = true, pid, time.Now() })
+	var status syscall.WaitStatus
+	select {
+	case status = <-exit:
+	case <-ctx.Done():
+		status = s.stop(pid, exit)
+	}
+	select {
+	case <-output:
+	case <-time.After(time.Second): // something else holds the pipe
+	}
+	return exitText(status)
+}
+
+func (s *Supervisor) stop(pid int, exit <-chan syscall.WaitStatus) syscall.WaitStatus {
+	s.Reaper.Signal(pid, syscall.SIGTERM)
+	select {
+	case status := <-exit:
+		return status
+	case <-time.After(s.StopLimit):
+	}
+	s.Reaper.Signal(pid, syscall.SIGKILL)
+	return <-exit
+}
+
+// start starts the process; output is closed when it has said all it will.
+func (s *Supervisor) start(role Role) (pid int, exit <-chan syscall.WaitStatus, output <-chan struct{}, err error) {
+	payload, err := role.Payload()
+	if err != nil {
+		return 0, nil, nil, err
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return 0, nil, nil, err
+	}
+	defer null.Close()
+	outR, outW, err := os.Pipe()
+	if err != nil {
+		return 0, nil, nil, err
+	}
+	defer outW.Close()
+	payR, payW, err := os.Pipe()
+	if err != nil {
+		outR.Close()
+		return 0, nil, nil, err
+	}
+	defer payR.Close()
+
+	names := []string{payloadName}
+	files := []uintptr{null.Fd(), outW.Fd(), outW.Fd(), payR.Fd()}
+	for _, h := range role.Listeners {
+		names = append(names, h.Name)
+		files = append(files, h.File.Fd())
+	}
+	attr := &syscall.ProcAttr{
+		Dir:   "/",
+		Env:   []string{inheritEnv + "=" + strings.Join(names, ",")},
+		Files: files,
+		// A session of its own: no signal of a terminal reaches it.
+		Sys: &syscall.SysProcAttr{Setsid: true, Credential: role.User},
+	}
+	pid, exit, err = s.Reaper.Start(s.Executable, role.Args, attr)
+	if err != nil {
+		outR.Close()
+		payW.Close()
+		return 0, nil, nil, err
+	}
+	go func() {
+		defer payW.Close()
+		payW.Write(payload) // EPIPE: the role has ended, which is told elsewhere
+	}()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer outR.Close()
+		s.Output(role.Name, outR)
+	}()
+	return pid, exit, done, nil
+}
+
+func exitText(status syscall.WaitStatus) string {
+	switch {
+	case status.Exited():
+		return fmt.Sprintf("ended with status %d", status.ExitStatus())
+	case status.Signaled() && status.Signal() == syscall.SIGKILL:
+		return "was killed (out of memory, or it did not stop)"
+	case status.Signaled():
+		return "was ended by the signal " + status.Signal().String()
+	}
+	return fmt.Sprintf("ended in a way that is not known (%#x)", uint32(status))
+}

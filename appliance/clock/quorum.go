@@ -1,0 +1,101 @@
+package clock
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Limits of the agreement.
+const (
+	quorum    = 3
+	agreement = 2 * time.Second
+)
+
+// Answer is what one server said.
+type Answer struct {
+	Server string
+	Offset time.Duration // to be added to our clock
+	Err    error         // why there is none
+}
+
+// Verdict is what the answers of one round are worth.
+type Verdict struct {
+	OK     bool
+	Offset time.Duration // to be added to our clock, when OK
+	Agree  []string      // servers that agree, when OK
+	Note   string        // why not OK, or what is weak about it
+}
+
+// Judge weighs the answers of one round. Where three or more servers answer,
+// three of them, and more than half, must agree within two seconds. Where
+// fewer answer, all of them must agree, and the note says so; where three are
+// known, fewer are taken only when patient is set, after one more round.
+func Judge(answers []Answer, patient bool) Verdict {
+	var good []Answer
+	var silent []string
+	for _, a := range answers {
+		if a.Err != nil {
+			silent = append(silent, fmt.Sprintf("%s: %v", a.Server, a.Err))
+			continue
+		}
+		good = append(good, a)
+	}
+	switch {
+	case len(answers) == 0:
+		return Verdict{Note: "no time server is known"}
+	case len(good) == 0:
+		return Verdict{Note: "no time server answers (" + strings.Join(silent, "; ") + ")"}
+	case len(good) < quorum && len(answers) >= quorum && !patient:
+		return Verdict{Note: fmt.Sprintf("only %d of %d time servers answer, asking again", len(good), len(answers))}
+	}
+	slices.SortFunc(good, func(a, b Answer) int { return cmp.Compare(a.Offset, b.Offset) })
+	group := largestGroup(good)
+	need := len(good)
+	if need >= quorum {
+		need = max(quorum, need/2+1)
+	}
+	if len(group) < need {
+		return Verdict{Note: "the time servers do not agree: " + offsets(good)}
+	}
+	v := Verdict{OK: true, Offset: group[len(group)/2].Offset}
+	for _, a := range group {
+		v.Agree = append(v.Agree, a.Server)
+	}
+	slices.Sort(v.Agree)
+	switch {
+	case len(good) == 1:
+		v.Note = "only one time server answers, there is nothing to compare it with"
+	case len(good) < quorum:
+		v.Note = fmt.Sprintf("only %d time servers answer", len(good))
+	case len(group) < len(good):
+		v.Note = fmt.Sprintf("%d of %d time servers agree: %s", len(group), len(good), offsets(good))
+	}
+	return v
+}
+
+// largestGroup returns the most answers that lie within the agreement, of
+// answers sorted by offset.
+func largestGroup(sorted []Answer) []Answer {
+	var best []Answer
+	for first := range sorted {
+		last := first
+		for last < len(sorted) && sorted[last].Offset-sorted[first].Offset <= agreement {
+			last++
+		}
+		if last-first > len(best) {
+			best = sorted[first:last]
+		}
+	}
+	return best
+}
+
+func offsets(answers []Answer) string {
+	parts := make([]string, len(answers))
+	for i, a := range answers {
+		parts[i] = fmt.Sprintf("%s %+.1f s", a.Server, a.Offset.Seconds())
+	}
+	return strings.Join(parts, ", ")
+}

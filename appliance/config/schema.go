@@ -1,0 +1,71 @@
+package config
+
+// file is config.toml as it is written: every value in the form that a person
+// types, so that a wrong one can be told with its line.
+type file struct {
+	Version    *int64         `toml:"version"`
+	Hostname   *string        `toml:"hostname"`
+	Relay      fileRelay      `toml:"relay"`
+	Network    fileNetwork    `toml:"network"`
+	Clock      fileClock      `toml:"clock"`
+	Trust      fileTrust      `toml:"trust"`
+	Lights     fileLights     `toml:"lights"`
+	Submission fileSubmission `toml:"submission"`
+	Admin      fileAdmin      `toml:"admin"`
+}
+
+type fileRelay struct {
+	TrustedNetworks []string `toml:"trusted_networks"`
+	MaxMessageMB    *int64   `toml:"max_message_mb"`
+	MaxRecipients   *int64   `toml:"max_recipients"`
+	Retry           []string `toml:"retry"`
+	Lifetime        *string  `toml:"lifetime"`
+	Parallel        *int64   `toml:"parallel"`
+	PerDomain       *int64   `toml:"per_domain"`
+}
+
+type fileNetwork struct {
+	Mode    *string  `toml:"mode"`
+	Address *string  `toml:"address"`
+	Gateway *string  `toml:"gateway"`
+	DNS     []string `toml:"dns"`
+}
+
+type fileClock struct {
+	Servers []string `toml:"servers"`
+}
+
+type fileTrust struct {
+	ExtraRoots *string `toml:"extra_roots"`
+}
+
+type fileLights struct {
+	Profile *string `toml:"profile"`
+}
+
+type fileSubmission struct {
+	Devices []fileDevice `toml:"devices"`
+}
+
+type fileDevice struct {
+	Name         string   `toml:"name"`
+	PasswordHash string   `toml:"password_hash"`
+	Senders      []string `toml:"senders"`
+}
+
+type fileAdmin struct {
+	Hosts []string `toml:"hosts"`
+}
+
+// keys is every key by its table, for "did you mean".
+var keys = map[string][]string{
+	"":                   {"version", "hostname", "relay", "network", "clock", "trust", "lights", "submission", "admin"},
+	"relay":              {"trusted_networks", "max_message_mb", "max_recipients", "retry", "lifetime", "parallel", "per_domain"},
+	"network":            {"mode", "address", "gateway", "dns"},
+	"clock":              {"servers"},
+	"trust":              {"extra_roots"},
+	"lights":             {"profile"},
+	"submission":         {"devices"},
+	"submission.devices": {"name", "password_hash", "senders"},
+	"admin":              {"hosts"},
+}

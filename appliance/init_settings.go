@@ -1,0 +1,123 @@
+package appliance
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"gatepost/appliance/boot"
+	"gatepost/appliance/config"
+	"gatepost/appliance/control"
+	"gatepost/appliance/health"
+	"gatepost/appliance/statefile"
+)
+
+// Files of the settings. They belong to root; the roles get what is in them
+// from PID 1.
+const (
+	configName   = "config.toml"
+	lastGoodName = "config.last-good.toml"
+	maxConfig    = 1 << 20 // bytes
+)
+
+// settings are the settings in force and the folders they came from.
+type settings struct {
+	config      config.Config
+	configUse   health.ConfigUse
+	configError string
+
+	data   *os.Root // the data disk, nil when there is none
+	system *os.Root // our own folder on it, nil when there is none
+}
+
+// openStorage brings the data disk up, or says why not and goes on.
+func (p *initProcess) openStorage(ctx context.Context) {
+	find := boot.DiskFinder{SysBlock: "/sys/class/block", Dev: "/dev", Label: boot.DataLabel, Wait: diskWait}
+	folders := append(roleFolders(), boot.Folder{Name: "system", UID: rootUID, GID: rootUID, Mode: 0o700})
+	st := boot.OpenStorage(ctx, find, boot.DataDir, folders)
+	if st.OK {
+		var err error
+		if p.data, err = os.OpenRoot(boot.DataDir); err == nil {
+			p.system, err = os.OpenRoot(systemDir)
+		}
+		if err != nil {
+			st.OK, st.Message = false, err.Error()
+			p.data, p.system = nil, nil
+		}
+	}
+	box := control.Storage{State: control.StorageOK, Device: st.Device, Message: st.Message}
+	switch {
+	case st.Missing:
+		box.State = control.StorageMissing
+	case !st.OK:
+		box.State = control.StorageFailed
+	}
+	if st.OK {
+		box.TotalBytes, box.FreeBytes, _ = boot.DiskSpace(boot.DataDir)
+		p.say("storage: %s is in use, %d of %d MB free", st.Device, box.FreeBytes>>20, box.TotalBytes>>20)
+	}
+	if st.Message != "" {
+		p.say("storage: %s", st.Message)
+	}
+	p.state.setStorage(box)
+}
+
+// loadSettings reads the settings and says what is wrong with them.
+func (p *initProcess) loadSettings() {
+	c, use, err := chooseSettings(p.data, p.system)
+	p.config, p.configUse = c, use
+	if err != nil {
+		p.configError = err.Error()
+		for line := range bytes.Lines([]byte(p.configError)) {
+			p.say("settings: %s", bytes.TrimSpace(line))
+		}
+	}
+	switch use {
+	case health.ConfigLastGood:
+		p.say("settings: THE LAST SETTINGS THAT WERE RIGHT ARE IN FORCE, not those of the file")
+	case health.ConfigDefault:
+		p.say("settings: THE BUILT-IN SETTINGS ARE IN FORCE: the page works, no mail is relayed")
+	default:
+		p.say("settings: %s is in force, this box is %s", configName, c.Hostname)
+	}
+	p.state.setConfig(p.config.Hostname, control.Config{State: string(use), Error: p.configError})
+}
+
+// chooseSettings returns config.toml from data when it is right, and keeps a
+// copy of it in system; else the last copy; else the built-in settings. The
+// error says what is wrong with the file, also when a copy is used. It never
+// returns settings that are not valid as a whole.
+func chooseSettings(data, system *os.Root) (config.Config, health.ConfigUse, error) {
+	if data == nil {
+		return config.Default(), health.ConfigDefault, errors.New("the data disk, which holds the settings, is not in use")
+	}
+	text, err := statefile.Read(data, configName, maxConfig)
+	if errors.Is(err, os.ErrNotExist) {
+		err = fmt.Errorf("there is no %s on the data disk", configName)
+	}
+	if err == nil {
+		var c config.Config
+		if c, err = config.Parse(configName, text); err == nil {
+			return c, health.ConfigFile, keepLastGood(system, text)
+		}
+	}
+	if old, oldErr := statefile.Read(system, lastGoodName, maxConfig); oldErr == nil {
+		if c, oldErr := config.Parse(lastGoodName, old); oldErr == nil {
+			return c, health.ConfigLastGood, err
+		}
+	}
+	return config.Default(), health.ConfigDefault, err
+}
+
+// keepLastGood copies settings that are right, when they are new.
+func keepLastGood(system *os.Root, text []byte) error {
+	if old, err := statefile.Read(system, lastGoodName, maxConfig); err == nil && bytes.Equal(old, text) {
+		return nil
+	}
+	if err := statefile.Write(system, lastGoodName, text, 0o600); err != nil {
+		return fmt.Errorf("the settings are right, but no copy could be kept: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,136 @@
+package appliance
+
+import (
+	"context"
+
+	"gatepost/appliance/api"
+	"gatepost/appliance/control"
+	"gatepost/appliance/health"
+	"gatepost/relay/verdict"
+	"gatepost/webui"
+	"gatepost/webui/foreign"
+)
+
+// pageBackend answers the page from the relay's API and the state that PID 1
+// tells. It translates and decides nothing: health is judged by PID 1.
+type pageBackend struct {
+	api *api.Client
+	box *latestBox
+}
+
+// listLimit bounds what one page shows; a longer queue is shown in part.
+const listLimit = 1000
+
+// Home implements webui.Backend.
+func (p pageBackend) Home(ctx context.Context) (webui.Home, error) {
+	b := p.box.get()
+	h := webui.Home{
+		Hostname: b.Hostname,
+		Level:    pageLevel(b.Health.Level),
+		Light:    lightRow(b.Health),
+		Box: &webui.Box{
+			Version: b.Version, Started: b.Booted, ClockTrusted: b.Clock.Trusted,
+			DiskPercent: -1, Address: firstAddress(b),
+		},
+	}
+	if b.Storage.State == control.StorageOK {
+		h.Box.DiskPercent = b.Storage.UsedPercent()
+	}
+	for _, pr := range b.Health.Problems {
+		h.Problems = append(h.Problems, webui.Problem{ID: pr.ID, Level: pageLevel(pr.Level), Params: pr.Params})
+	}
+	s, err := p.api.Status(ctx)
+	if err != nil {
+		return h, nil // PID 1 says why; the parts about mail are not known
+	}
+	h.Traffic = &webui.Traffic{LastIn: s.LastIn, LastOut: s.LastOut, InToday: s.Today.Accepted, OutToday: s.Today.Delivered}
+	h.Queue = &webui.Queue{Held: s.Held, Waiting: s.Waiting, Oldest: s.OldestTry}
+	h.Protection = &webui.Protection{Verified: s.Today.Verified, Encrypted: s.Today.Encrypted, Clear: s.Today.Clear}
+	return h, nil
+}
+
+func firstAddress(b control.Box) string {
+	if len(b.Network.Addresses) == 0 {
+		return ""
+	}
+	return b.Network.Addresses[0].Addr().String()
+}
+
+// pageLevel: being busy with the start is not a fault that needs a person.
+func pageLevel(l health.Level) webui.Level {
+	switch l {
+	case health.Fine:
+		return webui.LevelFine
+	case health.Look, health.Busy:
+		return webui.LevelLook
+	}
+	return webui.LevelBroken
+}
+
+// lightRow names the row of the lights' table that the page shows: the one of
+// highest priority, as board/led ranks them.
+func lightRow(s health.State) string {
+	for _, r := range []health.Row{
+		health.RowBooting, health.RowDead, health.RowHeld, health.RowDiskFull, health.RowBacklog,
+		health.RowRolledBack, health.RowNoNetwork,
+	} {
+		if s.Has(r) {
+			return string(r)
+		}
+	}
+	return "healthy"
+}
+
+// Waiting implements webui.Backend.
+func (p pageBackend) Waiting(ctx context.Context) ([]webui.Message, error) {
+	list, err := p.api.Messages(ctx, 0, listLimit)
+	if err != nil {
+		return nil, err
+	}
+	var out []webui.Message
+	for _, m := range list.Messages {
+		for _, r := range m.Rcpts {
+			if r.Done {
+				continue
+			}
+			w := webui.Message{
+				ID: m.ID, From: foreign.Text(m.From), To: foreign.Text(r.Addr), Domain: foreign.Text(r.Domain),
+				Subject: foreign.Text(m.Subject), Size: m.Size, Received: m.Received, Next: r.Next,
+				Deadline: m.Expires, Tries: r.Tries,
+			}
+			if r.Verdict != nil {
+				w.Last = pageAttempt(*r.Verdict)
+			}
+			out = append(out, w)
+		}
+	}
+	return out, nil
+}
+
+// Retry implements webui.Backend.
+func (p pageBackend) Retry(ctx context.Context, ids []string) (int, error) {
+	return p.api.Retry(ctx, ids)
+}
+
+// pageAttempt puts a verdict into the page's form.
+func pageAttempt(v verdict.Verdict) webui.Attempt {
+	a := webui.Attempt{
+		Time: v.Time, Outcome: string(v.Outcome), Reason: string(v.Reason), Rule: v.Rule,
+		MX: foreign.Text(v.MX), Addr: foreign.Text(v.Addr),
+		Protection: string(v.Protection), TLSVersion: v.TLSVersion, Cipher: v.Cipher,
+		CertNames: foreignTexts(v.CertNames), CertIssuer: foreign.Text(v.CertIssuer), CertNotAfter: v.CertNotAfter,
+		PolicyMode: v.PolicyMode, PolicyID: foreign.Text(v.PolicyID), PolicyFetched: v.PolicyFetched,
+		PolicyExpires: v.PolicyExpires, PolicyMX: foreignTexts(v.PolicyMX), PolicyNote: string(v.PolicyNote),
+		Code: v.Code, Enhanced: foreign.Text(v.Enhanced), Reply: foreign.Text(v.Reply),
+		Detail: foreign.Text(v.Detail), MXTried: v.MXTried,
+	}
+	return a
+}
+
+func foreignTexts(list []string) []foreign.Text {
+	out := make([]foreign.Text, len(list))
+	for i, s := range list {
+		out[i] = foreign.Text(s)
+	}
+	return out
+}

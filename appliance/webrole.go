@@ -1,0 +1,100 @@
+package appliance
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"gatepost/appliance/api"
+	"gatepost/appliance/certs"
+	"gatepost/appliance/control"
+	"gatepost/webui"
+)
+
+// RunWeb is the web role: the admin page. It reads the state of the box from
+// PID 1 and that of the mail from the relay's API, and can do nothing else. It
+// returns when ctx is done, or with the error that ended it.
+func RunWeb(ctx context.Context, in RoleInput) error {
+	ln, ok := in.Listeners[ListenHTTPS]
+	if !ok {
+		return fmt.Errorf("no listener %q was handed down", ListenHTTPS)
+	}
+	box := &latestBox{}
+	var data *os.Root
+	if !in.Volatile {
+		var err error
+		if data, err = os.OpenRoot(in.DataDir); err != nil {
+			in.Log.Error("the page's own folder cannot be opened", "err", err)
+		} else {
+			defer data.Close()
+		}
+	}
+	keeper, err := certs.Open(certs.Config{
+		Dir: data, Names: []string{in.Config.Hostname}, ClockTrusted: box.clockTrusted, Log: in.Log,
+	})
+	if err != nil {
+		return fmt.Errorf("certificate: %w", err)
+	}
+	srv, err := webui.New(webui.Config{
+		Backend: pageBackend{api: api.NewClient(in.APISocket), box: box},
+		Data:    data,
+		Hosts:   func() []string { return pageHosts(in, box.get()) },
+		ShowCode: func(code string) {
+			fmt.Fprintf(in.Stdout, "Claim code: %s\n", code)
+		},
+		Certificate: func() (string, string) { return keeper.Fingerprint(), keeper.Words() },
+		Log:         in.Log,
+	})
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return srv.Serve(ctx, ln, keeper.TLSConfig()) })
+	g.Go(func() error { return ended(ctx, control.NewClient(in.ControlSocket).Watch(ctx, box.set)) })
+	g.Go(func() error { coverAddresses(ctx, in, keeper, box); return nil })
+	return g.Wait()
+}
+
+// pageHosts are the names by which a browser may call the page.
+func pageHosts(in RoleInput, b control.Box) []string {
+	hosts := append([]string{in.Config.Hostname}, in.Config.Admin.Hosts...)
+	for _, a := range b.Network.Addresses {
+		hosts = append(hosts, a.Addr().String())
+	}
+	return hosts
+}
+
+// certificateWatch is how often the page looks whether its certificate still
+// covers the box's names and addresses.
+const certificateWatch = time.Minute
+
+// coverAddresses keeps the page's certificate in step with the addresses.
+func coverAddresses(ctx context.Context, in RoleInput, k *certs.Keeper, box *latestBox) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		if b := box.get(); b.Network.Up() {
+			var addrs []netip.Addr
+			for _, p := range b.Network.Addresses {
+				addrs = append(addrs, p.Addr())
+			}
+			changed, err := k.Cover(append([]string{in.Config.Hostname}, in.Config.Admin.Hosts...), addrs)
+			if err != nil {
+				in.Log.Warn("the page's certificate cannot be renewed", "err", err)
+			}
+			if changed || n == 0 {
+				fmt.Fprintf(in.Stdout, "certificate of the page: %s (SHA-256 %s)\n", k.Words(), k.Fingerprint())
+			}
+			tick.Reset(certificateWatch)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}

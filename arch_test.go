@@ -9,7 +9,6 @@ package gatepost_test
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -265,6 +264,46 @@ func TestArchDHCPVersion(t *testing.T) {
 		t.Fatal("go.mod does not name the DHCP library by a dated version")
 	}
 	if date := rest[:8]; date < floor {
-		t.Error(fmt.Sprintf("the DHCP library is of %s; %s is the oldest that may be used", date, floor))
+		t.Errorf("the DHCP library is of %s; %s is the oldest that may be used", date, floor)
+	}
+}
+
+// NOTICE names every module that is linked into the appliance, and no other,
+// and nothing stands there under a licence that we do not link.
+func TestArchNotice(t *testing.T) {
+	notice, err := os.ReadFile("NOTICE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := map[string]bool{}
+	for line := range strings.Lines(string(notice)) {
+		if name, licence, ok := strings.Cut(strings.TrimSpace(line), "  "); ok && strings.HasPrefix(line, "    ") {
+			listed[name] = true
+			if strings.Contains(licence, "GPL") || strings.Contains(licence, "MPL") {
+				t.Errorf("%s: %s is not linked into the appliance", name, strings.TrimSpace(licence))
+			}
+		}
+	}
+	cmd := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", "./cmd/gatepost")
+	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=arm64", "CGO_ENABLED=0")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	linked := map[string]bool{}
+	for _, m := range strings.Fields(string(out)) {
+		if m != module {
+			linked[m] = true
+		}
+	}
+	for m := range linked {
+		if !listed[m] {
+			t.Errorf("NOTICE does not name %s, which is linked", m)
+		}
+	}
+	for m := range listed {
+		if !linked[m] {
+			t.Errorf("NOTICE names %s, which is not linked", m)
+		}
 	}
 }

@@ -53,6 +53,7 @@ func (o *observer) conditions(b control.Box, now time.Time) health.Conditions {
 		s := o.status
 		c.DNS, c.DNSKnown = s.DNS, s.DNSKnown
 		c.Held, c.Waiting, c.SpoolDamaged = s.Held, s.Waiting, s.Spool.Damaged
+		c.SpoolFull = s.Spool.State == "full"
 		if !s.OldestTry.IsZero() && b.Clock.Trusted {
 			c.OldestDeferred = max(now.Sub(s.OldestTry), 0)
 		}
@@ -132,7 +133,7 @@ func (p *initProcess) watchHealth(ctx context.Context) error {
 		b.Health = o.judge(b, now)
 		b.Lights = p.lights.show(b.Health)
 		p.hub.Publish(b)
-		for _, line := range voice.tell(b.Health) {
+		for _, line := range voice.tell(b.Health, now) {
 			p.say("%s", line)
 		}
 		if at := readyAt(b, now); o.booted && at != "" && at != ready {
@@ -196,11 +197,17 @@ func readyAt(b control.Box, now time.Time) string {
 	return fmt.Sprintf("https://%v/", b.Network.Addresses[0].Addr())
 }
 
+// settled is how long a problem must last, or be gone, before it is said: the
+// parts of the box come and go within moments while it starts.
+const settled = 2 * time.Second
+
 // teller says changes of health in the words of the page.
 type teller struct {
-	book *words.Book // nil when it cannot be read
-	last map[string]bool
-	well bool
+	book  *words.Book // nil when it cannot be read
+	since map[string]time.Time
+	told  map[string]bool
+	calm  time.Time // since when there is no problem; zero when there is one
+	well  bool      // "All is well." was said
 }
 
 func newTeller() *teller {
@@ -208,25 +215,40 @@ func newTeller() *teller {
 	if err != nil {
 		book = nil
 	}
-	return &teller{book: book, last: map[string]bool{}}
+	return &teller{book: book, since: map[string]time.Time{}, told: map[string]bool{}}
 }
 
 // tell returns the lines for what is new: a problem that was not there, or
 // that all is well again. Figures in a sentence that change are not news.
-func (t *teller) tell(s health.State) []string {
+func (t *teller) tell(s health.State, now time.Time) []string {
 	var lines []string
-	now := map[string]bool{}
+	here := map[string]bool{}
 	for _, pr := range s.Problems {
-		now[pr.ID] = true
-		if !t.last[pr.ID] && pr.Level != health.Busy {
-			lines = append(lines, "Look here: "+t.sentence(pr))
+		here[pr.ID] = true
+		if t.since[pr.ID].IsZero() {
+			t.since[pr.ID] = now
+		}
+		if pr.Level == health.Busy || t.told[pr.ID] || now.Sub(t.since[pr.ID]) < settled {
+			continue
+		}
+		t.told[pr.ID], t.well = true, false
+		lines = append(lines, "Look here: "+t.sentence(pr))
+	}
+	for id := range t.since {
+		if !here[id] {
+			delete(t.since, id)
+			delete(t.told, id)
 		}
 	}
-	well := len(s.Problems) == 0
-	if well && !t.well {
+	switch {
+	case len(here) > 0:
+		t.calm = time.Time{}
+	case t.calm.IsZero():
+		t.calm = now
+	case !t.well && now.Sub(t.calm) >= settled:
+		t.well = true
 		lines = append(lines, "All is well.")
 	}
-	t.last, t.well = now, well
 	return lines
 }
 

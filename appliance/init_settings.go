@@ -35,12 +35,15 @@ type settings struct {
 // openStorage brings the data disk up, or says why not and goes on.
 func (p *initProcess) openStorage(ctx context.Context) {
 	find := boot.DiskFinder{SysBlock: "/sys/class/block", Dev: "/dev", Label: boot.DataLabel, Wait: diskWait}
-	folders := append(roleFolders(), boot.Folder{Name: "system", UID: rootUID, GID: rootUID, Mode: 0o700})
+	folders := append(roleFolders(),
+		boot.Folder{Name: ".", UID: rootUID, GID: rootUID, Mode: 0o755},
+		boot.Folder{Name: "system", UID: rootUID, GID: rootUID, Mode: 0o700})
 	st := boot.OpenStorage(ctx, find, boot.DataDir, folders)
 	if st.OK {
 		var err error
 		if p.data, err = os.OpenRoot(boot.DataDir); err == nil {
 			p.system, err = os.OpenRoot(systemDir)
+			p.warn("settings", ownSettings(p.data))
 		}
 		if err != nil {
 			st.OK, st.Message = false, err.Error()
@@ -62,6 +65,16 @@ func (p *initProcess) openStorage(ctx context.Context) {
 		p.say("storage: %s", st.Message)
 	}
 	p.state.setStorage(box)
+}
+
+// ownSettings makes the settings file readable for root alone, whoever put it
+// on the disk: there are password hashes in it.
+func ownSettings(data *os.Root) error {
+	err := errors.Join(data.Lchown(configName, rootUID, rootUID), data.Chmod(configName, 0o600))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // is said when it is read
+	}
+	return err
 }
 
 // loadSettings reads the settings and says what is wrong with them.

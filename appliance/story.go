@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"gatepost/relay/event"
@@ -14,17 +15,46 @@ import (
 )
 
 // story writes what happens to mail as lines for the console, in the words of
-// the page. It never makes the mail machine wait: when the console is slower
-// than the mail, lines are left out and counted.
+// the page. An attempt that ends as the one before it is no news. It never
+// makes the mail machine wait: when the console is slower than the mail, lines
+// are left out.
 type story struct {
 	out   io.Writer
 	lines chan string
+
+	mu   sync.Mutex
+	last map[string]verdict.Reason // by message and recipient
 }
 
-func newStory(out io.Writer) *story { return &story{out: out, lines: make(chan string, 200)} }
+// maxTold bounds what a story remembers; beyond it, it may repeat itself.
+const maxTold = 5000
+
+func newStory(out io.Writer) *story {
+	return &story{out: out, lines: make(chan string, 200), last: map[string]verdict.Reason{}}
+}
+
+// news reports whether an attempt ended differently from the one before it.
+func (s *story) news(e event.Attempted) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := e.ID + " " + e.Rcpt
+	last, told := s.last[key]
+	if !e.Verdict.Outcome.Kept() {
+		delete(s.last, key)
+		return true
+	}
+	if len(s.last) >= maxTold {
+		clear(s.last)
+	}
+	s.last[key] = e.Verdict.Reason
+	return !told || last != e.Verdict.Reason
+}
 
 // event is an event.Sink.
 func (s *story) event(e event.Event) {
+	if a, ok := e.(event.Attempted); ok && !s.news(a) {
+		return
+	}
 	text := tell(e)
 	if text == "" {
 		return

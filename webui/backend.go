@@ -37,7 +37,8 @@ const (
 type Problem struct {
 	ID    string
 	Level Level
-	// Params fill the words: see words.ProblemParams for the names. Values may
+	// Params fill the words: count and percent are whole numbers; domain, error,
+	// detail and since (RFC 3339) are text. Values may
 	// hold a stranger's text.
 	Params map[string]string
 }

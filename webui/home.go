@@ -15,12 +15,12 @@ import (
 const backendTime = 5 * time.Second
 
 type homeBody struct {
-	Host, Today string
-	Banner      banner
-	Also        []banner
-	Questions   []question
-	Light       words.LightText // zero when the box has none
-	Legend      []words.LightText
+	Host, Today, Address string
+	Banner               banner
+	Also                 []banner
+	Questions            []question
+	Light                words.LightText // zero when the box has none
+	Legend               []words.LightText
 }
 
 // banner is one problem in words, or that there is none.
@@ -83,6 +83,9 @@ func bannerOf(voice words.Voice, p Problem) banner {
 
 func (s *Server) homeView(voice words.Voice, h Home) homeBody {
 	body := homeBody{Host: foreign.Text(h.Hostname).Cut(100), Today: voice.Today(), Banner: banner{State: "fine"}}
+	if h.Box != nil {
+		body.Address = foreign.Text(h.Box.Address).Cut(60)
+	}
 	for i, p := range h.Problems {
 		if i == 0 {
 			body.Banner = bannerOf(voice, p)
@@ -147,7 +150,7 @@ func mailAnswer(voice words.Voice, h Home) question {
 		a.say("home.mail-quiet")
 	case t.LastOut.IsZero():
 		q.State = "plain"
-		a.say("home.mail-in", "in", t.LastIn)
+		a.say("home.mail-in", "in", t.LastIn, "count", t.InToday)
 	case t.LastIn.IsZero():
 		a.say("home.mail-out", "out", t.LastOut, "count", t.OutToday)
 	default:

@@ -48,6 +48,10 @@ func TestHome(t *testing.T) {
 		t.Error("the numbers are no link to their list")
 	}
 
+	s.back.home.Traffic = &Traffic{LastIn: tuesday, InToday: 3}
+	_, body = b.get("/")
+	has(t, body, "3 messages in today, the last 09:41. None has gone out yet.", "Tue 24 Nov, 09:41 UTC · 192.168.77.50")
+
 	s.back.home = Home{Level: LevelFine, Light: "healthy", Traffic: &Traffic{}, Queue: &Queue{}, Protection: &Protection{}, Box: &Box{DiskPercent: -1, ClockTrusted: true}}
 	_, body = b.get("/")
 	has(t, body, "All is well. Nothing to do.", "Ready. No mail has passed since the box started.", "No. Nothing waits.", "No mail has gone out today.", "Steady")

@@ -32,7 +32,7 @@ func (s *Server) newMux(m mode) *http.ServeMux {
 	for _, rt := range routes(m) {
 		mux.HandleFunc(rt.method+" "+rt.pattern, func(w http.ResponseWriter, r *http.Request) {
 			v := s.newVisit(w, r)
-			if rt.right != open && !slices.Contains(rightsOf(v.session.Person), rt.right) || rt.right != open && v.token == "" {
+			if rt.right != open && (v.token == "" || !slices.Contains(rightsOf(v.session.Person), rt.right)) {
 				s.askLogin(v, rt)
 				return
 			}

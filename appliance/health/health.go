@@ -36,6 +36,7 @@ type Conditions struct {
 	Storage      Storage
 	StorageText  string // technical text for Storage other than StorageOK
 	DiskPercent  int    // use of the data disk, 0 to 100
+	SpoolFull    bool   // new mail is refused for want of room, whatever DiskPercent says
 	SpoolDamaged int    // records set aside since the start
 
 	RelayUp bool
@@ -198,7 +199,8 @@ func Judge(c Conditions, noNetwork time.Duration) State {
 	if !c.RelayUp && !c.Booting {
 		add(RelayDownID, Broken, RowDead)
 	}
-	if c.DiskPercent >= DiskFullPercent {
+	full := c.DiskPercent >= DiskFullPercent || c.SpoolFull
+	if full {
 		add(StorageFullID, Broken, RowDiskFull, "percent", strconv.Itoa(c.DiskPercent))
 	}
 
@@ -212,7 +214,7 @@ func Judge(c Conditions, noNetwork time.Duration) State {
 	if c.Held > 0 && consequences {
 		add(HeldMailID, Look, RowHeld, "count", strconv.Itoa(c.Held))
 	}
-	if c.DiskPercent >= DiskLookPercent && c.DiskPercent < DiskFullPercent {
+	if c.DiskPercent >= DiskLookPercent && !full {
 		add(StorageNearlyID, Look, RowDiskFull, "percent", strconv.Itoa(c.DiskPercent))
 	}
 	if consequences && (c.OldestDeferred > BacklogAge || c.Waiting > BacklogMessages) {

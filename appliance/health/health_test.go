@@ -38,6 +38,7 @@ func TestJudge(t *testing.T) {
 		{"disk at 84", func(c *Conditions) { c.DiskPercent = 84 }, 0, Fine, nil, nil},
 		{"disk at 85", func(c *Conditions) { c.DiskPercent = 85 }, 0, Look, []string{StorageNearlyID}, []Row{RowDiskFull}},
 		{"disk at 95", func(c *Conditions) { c.DiskPercent = 95 }, 0, Broken, []string{StorageFullID}, []Row{RowDiskFull}},
+		{"no room at 90", func(c *Conditions) { c.DiskPercent, c.SpoolFull = 90, true }, 0, Broken, []string{StorageFullID}, []Row{RowDiskFull}},
 		{"held", func(c *Conditions) { c.Held = 3 }, 0, Look, []string{HeldMailID}, []Row{RowHeld}},
 		{"held, network just gone", func(c *Conditions) { c.Held, c.Link = 3, false }, 59 * time.Second, Broken, []string{NoNetworkID, HeldMailID}, []Row{RowNoNetwork, RowHeld}},
 		{"held, network long gone", func(c *Conditions) { c.Held, c.Link = 3, false }, 60 * time.Second, Broken, []string{NoNetworkID}, []Row{RowNoNetwork}},

@@ -77,6 +77,7 @@ type office struct {
 	*rig
 	t    *testing.T
 	ctx  context.Context
+	disk string
 	page *page
 }
 
@@ -144,7 +145,7 @@ func boot(t *testing.T, s setup) *office {
 			t.Logf("the console:\n%s", console.String())
 		}
 	})
-	return &office{rig: r, t: t, ctx: ctx}
+	return &office{rig: r, t: t, ctx: ctx, disk: s.Disk}
 }
 
 // console waits for a line of the guest.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net/netip"
 
 	"gatepost/mtasts"
@@ -110,6 +111,12 @@ func connectFailure(v verdict.Verdict, err error) verdict.Verdict {
 // send gives the message to the host. It returns nil, after a note, when the
 // host fell away before it decided anything.
 func (d *Deliverer) send(ctx context.Context, m queue.Message, conn *smtpc.Conn, v verdict.Verdict, dec tlspolicy.Decision, note func(verdict.Verdict)) []queue.Result {
+	eightBit, err := needsEightBit(m, conn.Extensions().EightBitMIME)
+	if err != nil {
+		conn.Quit()
+		return same(m, finish(v, verdict.Deferred, verdict.Unknown, "", "the message cannot be read: "+err.Error()))
+	}
+	m.Envelope.EightBit = eightBit
 	var results []queue.Result
 	left := m.Rcpts
 	for len(left) > 0 {
@@ -151,6 +158,36 @@ func (d *Deliverer) send(ctx context.Context, m queue.Message, conn *smtpc.Conn,
 	}
 	conn.Quit()
 	return results
+}
+
+// needsEightBit reports whether a message has bytes above 127. The sender's
+// word is taken where it makes no difference; otherwise the message is read:
+// many senders declare 8BITMIME for plain ASCII, which a server without it can
+// take, and some send 8-bit bytes without a word.
+func needsEightBit(m queue.Message, offered bool) (bool, error) {
+	if m.Envelope.EightBit == offered {
+		return m.Envelope.EightBit, nil
+	}
+	body, err := m.Body()
+	if err != nil {
+		return false, err
+	}
+	defer body.Close()
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := body.Read(buf)
+		for _, b := range buf[:n] {
+			if b >= 0x80 {
+				return true, nil
+			}
+		}
+		if err == io.EOF {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
 }
 
 func transaction(m queue.Message, rcpts []int) smtpc.Transaction {

@@ -1,7 +1,9 @@
 package lab
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -104,7 +106,7 @@ func TestStripper(t *testing.T) {
 			return k, k.say("EHLO guest", "250")
 		}
 		k, ehlo := hello()
-		if strings.Contains(ehlo, "STARTTLS") || !strings.Contains(ehlo, "250 ENHANCEDSTATUSCODES") || !strings.Contains(ehlo, "250-8BITMIME") {
+		if strings.Contains(ehlo, "STARTTLS") || strings.Contains(ehlo, "XXXX") || !strings.Contains(ehlo, "250 ENHANCEDSTATUSCODES") || !strings.Contains(ehlo, "250-8BITMIME") {
 			t.Errorf("EHLO reply: got %q, want all but STARTTLS", ehlo)
 		}
 		k.say("STARTTLS", "500") // asked for all the same
@@ -126,6 +128,36 @@ func TestStripper(t *testing.T) {
 		}
 		if got := len(happened[STARTTLSStripped](r)); got != 1 {
 			t.Errorf("%d sessions were stripped, want 1", got)
+		}
+	})
+}
+
+// TestStripperLastLine has a server that offers STARTTLS last: the reply must
+// still have an end.
+func TestStripperLastLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		guest, client := newPipe(guestEnd, mxEnd)
+		near, server := newPipe(guestEnd, mxEnd)
+		told := 0
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			stripper{client: client, server: near, told: func() { told++ }}.run(ctx)
+		}()
+		if _, err := io.WriteString(server, "250-mx\r\n250 starttls\r\n250 STARTTLS\r\n220 STARTTLS now\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		k := newTalk(t, guest)
+		if got := k.want("250"); got != "250-mx\r\n250 XXXXXXXX\r\n" {
+			t.Errorf("got %q", got)
+		}
+		k.want("250 XXXXXXXX")
+		k.want("220 STARTTLS now")
+		cancel()
+		<-done
+		if _, err := guest.Read(make([]byte, 1)); err == nil || told != 1 {
+			t.Errorf("after the end: got %v; told %d times, want once", err, told)
 		}
 	})
 }

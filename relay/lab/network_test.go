@@ -54,6 +54,7 @@ func TestPipe(t *testing.T) {
 			t.Errorf("a deadline in the past: got %v", err)
 		}
 		_ = a.SetReadDeadline(time.Now().Add(time.Hour))
+		_, _ = b.Write([]byte("lost"))
 		_ = b.SetLinger(0)
 		_ = b.Close()
 		if _, err := a.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {

@@ -223,9 +223,6 @@ func (w *World) Find(name string) (*Domain, bool) {
 	return nil, false
 }
 
-// Enforced reports whether the domain publishes a policy in enforce mode.
-func (d *Domain) Enforced() bool { return d.Policy != nil && d.Policy.Mode == "enforce" }
-
 // PolicyHost is the name of the domain's policy host (RFC 8461, Section 3.3).
 func (d *Domain) PolicyHost() string { return "mta-sts." + d.Name }
 

@@ -69,6 +69,17 @@ func (s *Server) admit(nc net.Conn, g *gate) *conn {
 func (c *conn) turnAway(silent bool) {
 	defer c.Close()
 	r := Reply{554, [3]int{5, 7, 1}, "No mail is taken from your address here"}
+	// While the box itself is not in order it is nobody's last word: a sender
+	// that would be welcome otherwise must keep its mail.
+	if ready := c.srv.cfg.Ready; ready != nil {
+		if why, bye := goodbye(ready()); bye {
+			if !silent {
+				_ = c.nc.SetWriteDeadline(time.Now().Add(time.Second))
+				_, _ = io.WriteString(c.nc, why.line())
+			}
+			return
+		}
+	}
 	c.srv.refused(c.peer, r)
 	if silent {
 		return

@@ -70,6 +70,17 @@ func TestStrangersAreTurnedAway(t *testing.T) {
 }
 
 // The second wall: without the gate a stranger gets no recipient through.
+// A box without usable settings trusts nobody, the office included: a 554 would
+// make the office's server return its mail.
+func TestStrangersComeBackWhileClosed(t *testing.T) {
+	f := start(t, func(c *Config) {
+		c.Ready = func() error { return Reply{421, [3]int{4, 3, 2}, "No settings yet"} }
+	})
+	c := f.from("127.0.0.9", f.trusted)
+	c.want("", "421 4.3.2 No settings yet")
+	c.gone()
+}
+
 func TestNoRelayForStrangers(t *testing.T) {
 	s := New(Config{TrustedNetworks: []netip.Prefix{netip.MustParsePrefix("192.168.77.0/24")}})
 	for _, tt := range []struct {

@@ -117,13 +117,6 @@ func (s *Store) End(token string) {
 	delete(s.sessions, keyOf(token))
 }
 
-// EndAll ends every session: after a change of password, or a recovery.
-func (s *Store) EndAll() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	clear(s.sessions)
-}
-
 // SetFlash leaves a message for the session's next page. It replaces an older
 // one; an unknown token is no error.
 func (s *Store) SetFlash(token string, f Flash) {

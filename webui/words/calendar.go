@@ -35,19 +35,14 @@ func (v Voice) days(t time.Time) int {
 
 // Time writes a time for reading: the hour alone today, weekday and hour in the
 // week around now, date and hour else.
-func (v Voice) Time(t time.Time) string { return v.clock(t, v.Book.calendar.Weekdays) }
-
-// ShortTime is Time with short weekdays, for rows.
-func (v Voice) ShortTime(t time.Time) string { return v.clock(t, v.Book.calendar.Short) }
-
-func (v Voice) clock(t time.Time, weekdays []string) string {
+func (v Voice) Time(t time.Time) string {
 	t = t.In(v.zone())
 	hour := t.Format("15:04")
 	switch d := v.days(t); {
 	case d == 0:
 		return hour
 	case d > -7 && d < 7:
-		return weekdays[t.Weekday()] + " " + hour
+		return v.Book.calendar.Weekdays[t.Weekday()] + " " + hour
 	}
 	return v.Day(t) + " " + hour
 }

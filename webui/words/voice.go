@@ -128,10 +128,6 @@ type ProblemText struct {
 	Do       Text // what a person can do
 }
 
-// ProblemParams lists the parameters that problems can name. "count" and
-// "percent" are whole numbers; the others are text.
-func ProblemParams() []string { return []string{"count", "percent", "domain", "error", "since"} }
-
 // Problem explains a problem of the whole box. Parameters that are missing or
 // unknown are done without. An id that the catalogue does not know is explained
 // as "unknown".

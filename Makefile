@@ -22,7 +22,8 @@ test: setup-test check e2e ## every test: lint, house, unit and lab under -race,
 check: setup-test lint arch unit ## all tests that need no QEMU
 
 e2e: setup-test ## the tests in QEMU alone
-	$(GO) test -tags e2e -count=1 -timeout 25m -v -run '^TestE2E' ./cmd/gatepost-lab
+	$(GO) test -c -tags e2e -o build/e2e.test ./cmd/gatepost-lab
+	build/e2e.test -test.timeout 25m -test.v -test.run '^TestE2E'
 
 unit: setup-test ## unit and lab tests with the race detector
 	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v '^gatepost$$')

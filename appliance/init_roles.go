@@ -88,7 +88,7 @@ func (p *initProcess) handover(role string) handover {
 	h := handover{
 		Config: p.config, ConfigUse: string(p.configUse), ConfigError: p.configError,
 		ControlSocket: control.Socket, APISocket: apiSocket,
-		DataDir: filepath.Join(boot.DataDir, role), Version: p.Version,
+		DataDir: filepath.Join(boot.DataDir, role), Version: p.Version, Built: p.Built,
 	}
 	if p.data == nil {
 		h.DataDir, h.Volatile = filepath.Join(volatileDir, role), true

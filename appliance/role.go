@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"gatepost/appliance/boot"
 	"gatepost/appliance/config"
@@ -53,6 +54,8 @@ type RoleInput struct {
 	// Stdout is forwarded to the console of the box line by line.
 	Stdout  io.Writer
 	Version string
+	// Built is a time that has surely passed: when the program was built.
+	Built time.Time
 }
 
 // handover is the part of RoleInput that travels as JSON from PID 1.
@@ -65,6 +68,7 @@ type handover struct {
 	DataDir       string        `json:"data_dir"`
 	Volatile      bool          `json:"volatile,omitempty"`
 	Version       string        `json:"version"`
+	Built         time.Time     `json:"built,omitzero"`
 }
 
 // ErrNotStartedByInit means that a role was started by hand: there is no
@@ -99,6 +103,7 @@ func InheritRole() (RoleInput, error) {
 		Log:           slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: dropTime})),
 		Stdout:        os.Stdout,
 		Version:       h.Version,
+		Built:         h.Built,
 	}, nil
 }
 

@@ -1,7 +1,12 @@
 package appliance
 
 import (
+	"bufio"
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -54,6 +59,31 @@ func submissionRights(devices []config.Device) (auth func(user, password string)
 func sameAddress(a, b string) bool {
 	i, j := strings.LastIndexByte(a, '@'), strings.LastIndexByte(b, '@')
 	return i > 0 && j > 0 && a[:i] == b[:j] && strings.EqualFold(a[i:], b[j:])
+}
+
+// PasswordHash is the command "gatepost password": it reads one line from in
+// and writes the password_hash for it to out.
+func PasswordHash(in io.Reader, out io.Writer, args []string) error {
+	if len(args) > 0 {
+		return errors.New("password takes no argument: the password is read from the keyboard or a pipe, so that it does not stay in a history")
+	}
+	fmt.Fprint(os.Stderr, "Password of the device: ")
+	line, err := bufio.NewReader(io.LimitReader(in, 4096)).ReadString('\n')
+	password := strings.TrimRight(line, "\r\n")
+	if password == "" {
+		if err == nil || errors.Is(err, io.EOF) {
+			err = errors.New("no password was given")
+		}
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), passwordTime)
+	defer cancel()
+	hash, err := HashPassword(ctx, password)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(out, hash)
+	return err
 }
 
 // HashPassword makes the password_hash of a device for config.toml.

@@ -34,7 +34,7 @@ func RunWeb(ctx context.Context, in RoleInput) error {
 		}
 	}
 	keeper, err := certs.Open(certs.Config{
-		Dir: data, Names: []string{in.Config.Hostname}, ClockTrusted: box.clockTrusted, Log: in.Log,
+		Dir: data, Names: []string{in.Config.Hostname}, Floor: in.Built, ClockTrusted: box.clockTrusted, Log: in.Log,
 	})
 	if err != nil {
 		return fmt.Errorf("certificate: %w", err)

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"gatepost/relay/dsn"
-	"gatepost/relay/event"
 	"gatepost/relay/queue"
 	"gatepost/relay/spool"
 	"gatepost/relay/verdict"
@@ -30,7 +29,6 @@ func (m *Machine) bounce(ctx context.Context, msg queue.Message, failed []queue.
 		rcpts = append(rcpts, m.failedRecipient(r, f.Verdict, msg))
 	}
 	if env.From == "" || len(rcpts) == 0 {
-		m.emit(event.Bounced{Time: m.cfg.Now(), ID: msg.ID, To: env.From})
 		return "", nil
 	}
 	head, err := header(msg)
@@ -58,7 +56,6 @@ func (m *Machine) bounce(ctx context.Context, msg queue.Message, failed []queue.
 		return "", fmt.Errorf("notice: %w", err)
 	}
 	m.queue.Add(id, out)
-	m.emit(event.Bounced{Time: m.cfg.Now(), ID: msg.ID, Notice: id, To: env.From})
 	return id, nil
 }
 
@@ -70,18 +67,28 @@ func (m *Machine) failedRecipient(r spool.Rcpt, v verdict.Verdict, msg queue.Mes
 	if v.Code != 0 {
 		out.Diagnostic = strings.TrimSpace(fmt.Sprintf("%d %s %s", v.Code, v.Enhanced, v.Reply))
 	}
-	switch {
-	case v.Outcome.Kept() && v.Reason == verdict.ConnectTimeout:
-		out.Status = "5.4.7"
-	case v.Outcome.Kept() && v.Code == 0:
-		out.Status = "5.7.5" // a demand for protection was not met in time
-	case out.Status == "":
-		out.Status = "5.0.0"
+	if out.Status == "" {
+		out.Status = status(v.Reason)
 	}
 	if m.cfg.Sentence != nil {
 		out.Sentence = m.cfg.Sentence(v, r.Addr, msg.Expires)
 	}
 	return out
+}
+
+// status is the RFC 3463 code for a recipient that is given up without an
+// answer of the other side's.
+func status(r verdict.Reason) string {
+	switch r {
+	case verdict.CertificateHostMismatch, verdict.CertificateExpired, verdict.CertificateNotTrusted,
+		verdict.StartTLSNotSupported, verdict.MXNotListed, verdict.ValidationFailure:
+		return "5.7.5" // what was asked for to protect the message could not be had
+	case verdict.NoRoute:
+		return "5.1.2"
+	case verdict.ConnectTimeout, verdict.DNSBroken, verdict.TooOld, verdict.ClockWrong:
+		return "5.4.7"
+	}
+	return "5.0.0"
 }
 
 // header reads the header of a message, up to and without the blank line.

@@ -124,28 +124,31 @@ func (s *Supervisor) once(ctx context.Context, role Role) string {
 		return "could not be started: " + err.Error()
 	}
 	s.update(role.Name, func(st *RoleState) { st.Up, st.PID, st.Since = true, pid, time.Now() })
-	var status syscall.WaitStatus
+	var reason string
 	select {
-	case status = <-exit:
+	case status := <-exit:
+		reason = exitText(status)
 	case <-ctx.Done():
-		status = s.stop(pid, exit)
+		reason = s.stop(pid, exit)
 	}
 	select {
 	case <-output:
 	case <-time.After(time.Second): // something else holds the pipe
 	}
-	return exitText(status)
+	return reason
 }
 
-func (s *Supervisor) stop(pid int, exit <-chan syscall.WaitStatus) syscall.WaitStatus {
+// stop asks the process to end and makes it end; the result says how it did.
+func (s *Supervisor) stop(pid int, exit <-chan syscall.WaitStatus) string {
 	s.Reaper.Signal(pid, syscall.SIGTERM)
 	select {
 	case status := <-exit:
-		return status
+		return exitText(status)
 	case <-time.After(s.StopLimit):
 	}
 	s.Reaper.Signal(pid, syscall.SIGKILL)
-	return <-exit
+	<-exit
+	return fmt.Sprintf("did not stop within %v and was killed", s.StopLimit)
 }
 
 // start starts the process; output is closed when it has said all it will.
@@ -208,7 +211,7 @@ func exitText(status syscall.WaitStatus) string {
 	case status.Exited():
 		return fmt.Sprintf("ended with status %d", status.ExitStatus())
 	case status.Signaled() && status.Signal() == syscall.SIGKILL:
-		return "was killed (out of memory, or it did not stop)"
+		return "was killed, probably because memory ran out"
 	case status.Signaled():
 		return "was ended by the signal " + status.Signal().String()
 	}

@@ -35,7 +35,7 @@ func (o *office) greeting() string {
 		c, err := o.Wire.Dial(ctx, netip.MustParseAddr("192.168.77.10"), netip.AddrPortFrom(o.guest, 25))
 		if err != nil {
 			last = err.Error()
-			time.Sleep(300 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond)
 			continue
 		}
 		_ = c.SetDeadline(time.Now().Add(20 * time.Second))

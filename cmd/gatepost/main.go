@@ -29,12 +29,13 @@ func main() {
 		name, args = os.Args[1], os.Args[2:]
 	}
 	commands := map[string]func([]string) error{
-		"init":    func([]string) error { return appliance.RunInit(context.Background(), stamped()) },
-		"relay":   func([]string) error { return appliance.RunRole(appliance.RunRelay) },
-		"web":     func([]string) error { return appliance.RunRole(appliance.RunWeb) },
-		"check":   func(args []string) error { return appliance.CheckFile(os.Stdout, args) },
-		"version": func([]string) error { fmt.Println("gatepost", version); return nil },
-		"help":    func([]string) error { fmt.Print(usage); return nil },
+		"init":     func([]string) error { return appliance.RunInit(context.Background(), stamped()) },
+		"relay":    func([]string) error { return appliance.RunRole(appliance.RunRelay) },
+		"web":      func([]string) error { return appliance.RunRole(appliance.RunWeb) },
+		"check":    func(args []string) error { return appliance.CheckFile(os.Stdout, args) },
+		"password": func(args []string) error { return appliance.PasswordHash(os.Stdin, os.Stdout, args) },
+		"version":  func([]string) error { fmt.Println("gatepost", version); return nil },
+		"help":     func([]string) error { fmt.Print(usage); return nil },
 	}
 	run, ok := commands[name]
 	if !ok {

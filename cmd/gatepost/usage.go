@@ -3,6 +3,7 @@ package main
 const usage = `gatepost: a mail gateway that never sends in clear what must be protected
 
   gatepost check FILE   say what is wrong with a settings file
+  gatepost password     make the password_hash of a device for the settings
   gatepost version      say which version this is
   gatepost help         this text
 

@@ -94,7 +94,10 @@ func (d *Deliverer) Deliver(ctx context.Context, m queue.Message) []queue.Result
 	// RFC 8461, Section 5.1: no permanent failure before the domain has had
 	// its chance to say that the policy is a new one.
 	a, err := d.cfg.Policies.Recheck(ctx, m.Domain)
-	if err != nil || a.RecordID == base.PolicyID && a.FetchedAt.Equal(base.PolicyFetched) {
+	if err != nil || !a.RecordChecked {
+		return unsettled(results)
+	}
+	if a.RecordID == base.PolicyID && a.FetchedAt.Equal(base.PolicyFetched) {
 		return results
 	}
 	d.cfg.Log.Info("the domain has a new policy, trying once more before giving up", "domain", m.Domain, "id", m.ID)
@@ -249,6 +252,15 @@ func same(m queue.Message, v verdict.Verdict) []queue.Result {
 		out[i] = queue.Result{Rcpt: r, Verdict: v}
 	}
 	return out
+}
+
+// unsettled marks what is held as not to be made permanent: nobody could say
+// whether the domain has a new policy.
+func unsettled(results []queue.Result) []queue.Result {
+	for i, r := range results {
+		results[i].Unsettled = r.Verdict.Outcome == verdict.Held
+	}
+	return results
 }
 
 func anyHeld(results []queue.Result) bool {

@@ -59,6 +59,10 @@ type Message struct {
 type Result struct {
 	Rcpt    int // index into Message.Envelope.Rcpts
 	Verdict verdict.Verdict
+	// Unsettled says that the recipient must be tried again even after the
+	// last attempt: a failure may not be made permanent yet (RFC 8461, Section
+	// 5.1). It does not count for delivered and returned.
+	Unsettled bool
 }
 
 // Deliverer makes one attempt.

@@ -23,10 +23,11 @@ type fakeDeliverer struct {
 	mu sync.Mutex
 	// answer decides about one recipient; nil delivers everything. It is
 	// called without mu and may sleep.
-	answer   func(m Message, addr string) verdict.Verdict
-	attempts []attempt
-	active   map[string]int
-	most     map[string]int // most attempts at one time by domain
+	answer    func(m Message, addr string) verdict.Verdict
+	unsettled bool // of every result
+	attempts  []attempt
+	active    map[string]int
+	most      map[string]int // most attempts at one time by domain
 }
 
 type attempt struct {
@@ -49,7 +50,7 @@ func (f *fakeDeliverer) Deliver(_ context.Context, m Message) []Result {
 	}
 	f.active[m.Domain]++
 	f.most[m.Domain] = max(f.most[m.Domain], f.active[m.Domain])
-	answer := f.answer
+	answer, unsettled := f.answer, f.unsettled
 	f.mu.Unlock()
 	defer func() {
 		f.mu.Lock()
@@ -62,9 +63,15 @@ func (f *fakeDeliverer) Deliver(_ context.Context, m Message) []Result {
 		if answer != nil {
 			v = answer(m, m.Envelope.Rcpts[i].Addr)
 		}
-		results = append(results, Result{i, v})
+		results = append(results, Result{Rcpt: i, Verdict: v, Unsettled: unsettled})
 	}
 	return results
+}
+
+func (f *fakeDeliverer) setUnsettled(u bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.unsettled = u
 }
 
 func (f *fakeDeliverer) setAnswer(answer func(m Message, addr string) verdict.Verdict) {
@@ -283,7 +290,31 @@ func TestScheduleAndExpiry(t *testing.T) {
 				t.Errorf("attempt %d: tries %d, final %v", i, a.tries, a.final)
 			}
 		}
-		r.wantBounces("x@held.example too-old")
+		r.wantBounces("x@held.example certificate-expired")
+		r.wantWaiting(0)
+	})
+}
+
+// RFC 8461, Section 5.1: what may not be made permanent goes on after its time,
+// until it may.
+func TestUnsettledIsNotReturned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.stop()
+		r.cfg.Lifetime = time.Hour
+		r.start()
+		r.fake.setAnswer(always(verdict.Held, verdict.CertificateExpired))
+		r.fake.setUnsettled(true)
+		r.send("x@held.example")
+		time.Sleep(5 * time.Hour)
+		r.wantBounces()
+		r.wantWaiting(1)
+		if n := len(r.fake.to("held.example")); n < 6 {
+			t.Errorf("got %d attempts in five hours, want one an hour at least", n)
+		}
+		r.fake.setUnsettled(false)
+		time.Sleep(2 * time.Hour)
+		r.wantBounces("x@held.example certificate-expired")
 		r.wantWaiting(0)
 	})
 }
@@ -451,8 +482,8 @@ func TestWrongResults(t *testing.T) {
 		results []Result
 	}{
 		{"none", nil},
-		{"another recipient", []Result{{7, verdict.Verdict{Outcome: verdict.Delivered}}}},
-		{"unknown outcome", []Result{{0, verdict.Verdict{Outcome: "fine"}}}},
+		{"another recipient", []Result{{Rcpt: 7, Verdict: verdict.Verdict{Outcome: verdict.Delivered}}}},
+		{"unknown outcome", []Result{{Rcpt: 0, Verdict: verdict.Verdict{Outcome: "fine"}}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -510,8 +541,8 @@ type slowDeliverer struct{ takes time.Duration }
 func (s slowDeliverer) Deliver(ctx context.Context, m Message) []Result {
 	select {
 	case <-ctx.Done():
-		return []Result{{m.Rcpts[0], verdict.Verdict{Outcome: verdict.Deferred, Reason: verdict.Unknown}}}
+		return []Result{{Rcpt: m.Rcpts[0], Verdict: verdict.Verdict{Outcome: verdict.Deferred, Reason: verdict.Unknown}}}
 	case <-time.After(s.takes):
-		return []Result{{m.Rcpts[0], verdict.Verdict{Outcome: verdict.Delivered}}}
+		return []Result{{Rcpt: m.Rcpts[0], Verdict: verdict.Verdict{Outcome: verdict.Delivered}}}
 	}
 }

@@ -28,7 +28,7 @@ func (q *Queue) work(ctx context.Context, j *job) {
 		if spoken {
 			results = make([]Result, len(m.Rcpts))
 			for i, rcpt := range m.Rcpts {
-				results[i] = Result{rcpt, probe}
+				results[i] = Result{Rcpt: rcpt, Verdict: probe}
 			}
 		} else {
 			results = q.deliver(ctx, m)
@@ -133,7 +133,7 @@ func (q *Queue) sort(j *job, m Message, results []Result, interrupted bool) {
 	tries := m.Tries + 1
 	j.attempt = tries
 	next := now.Add(q.delay(tries))
-	if next.After(m.Expires) {
+	if next.After(m.Expires) && !m.Final {
 		next = m.Expires // the last attempt
 	}
 	for _, r := range results {
@@ -147,8 +147,8 @@ func (q *Queue) sort(j *job, m Message, results []Result, interrupted bool) {
 		case v.Outcome == verdict.Returned:
 			j.failed = append(j.failed, r)
 			continue
-		case m.Final:
-			j.failed = append(j.failed, Result{r.Rcpt, tooOld(v, now)})
+		case m.Final && !r.Unsettled:
+			j.failed = append(j.failed, Result{Rcpt: r.Rcpt, Verdict: tooOld(v, now)})
 			continue
 		default:
 			o.State, o.Next = spool.StateWaiting, next
@@ -162,10 +162,13 @@ func (q *Queue) sort(j *job, m Message, results []Result, interrupted bool) {
 }
 
 // tooOld is the last word on a recipient that was held or deferred until its
-// time was over. The evidence stays that of the last attempt.
+// time was over. The evidence stays that of the last attempt, and so does its
+// reason where that says something.
 func tooOld(v verdict.Verdict, now time.Time) verdict.Verdict {
-	v.Detail = fmt.Sprintf("last attempt: %s %s", v.Reason, v.Detail)
-	v.Time, v.Outcome, v.Reason, v.Rule = now, verdict.Returned, verdict.TooOld, "RFC 5321, Section 4.5.4.1"
+	if v.Reason == "" || v.Reason == verdict.Unknown {
+		v.Reason = verdict.TooOld
+	}
+	v.Time, v.Outcome, v.Rule = now, verdict.Returned, "RFC 5321, Section 4.5.4.1"
 	return v
 }
 

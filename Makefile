@@ -15,7 +15,8 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: setup ## boot the appliance in QEMU inside the simulated internet
-	$(GO) run ./cmd/gatepost-lab run $(ARGS)
+	@$(GO) build -o build/gatepost-lab ./cmd/gatepost-lab
+	@exec build/gatepost-lab run $(ARGS)
 
 test: setup-test check e2e ## every test: lint, house, unit and lab under -race, QEMU end to end
 

@@ -176,7 +176,10 @@ func (r *rig) goodbye(out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("the appliance did not switch itself off: %w", err)
 	}
-	fmt.Fprintln(out, end)
+	if !end.PoweredOff() {
+		return fmt.Errorf("the appliance did not end cleanly: %s", end)
+	}
+	fmt.Fprintln(out, "the appliance has switched itself off; \"make run\" goes on where it was")
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -10,6 +11,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"flag"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
@@ -57,8 +59,10 @@ func serve(e env, args []string) int {
 		cert, err = selfSigned("mta-sts." + pub.Domain)
 	}
 	if err == nil && *rootFile != "" {
-		block := &pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}
-		err = os.WriteFile(*rootFile, pem.EncodeToMemory(block), 0o644)
+		var root bytes.Buffer
+		if err = writeCertificate(&root, cert); err == nil {
+			err = os.WriteFile(*rootFile, root.Bytes(), 0o644)
+		}
 	}
 	if err != nil {
 		return e.complain(err)
@@ -98,6 +102,10 @@ func serveUntil(ctx context.Context, l net.Listener, cert tls.Certificate, h htt
 	err := server.Shutdown(bound)
 	<-done
 	return err
+}
+
+func writeCertificate(w io.Writer, cert tls.Certificate) error {
+	return pem.Encode(w, &pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]})
 }
 
 // selfSigned makes a certificate that is its own root, for a day.

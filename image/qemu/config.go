@@ -41,8 +41,6 @@ type Config struct {
 	// Time is what the guest's clock shows at the start; the zero value
 	// means the host's time.
 	Time time.Time
-	// QTest opens QEMU's test protocol, which SetLine needs.
-	QTest bool
 	// Extra are further arguments for QEMU.
 	Extra []string
 	// OnLine, if set, is called with every line of the console, in order,
@@ -114,6 +112,7 @@ func (c Config) args() []string {
 		"-nodefaults", "-display", "none", "-no-reboot", "-no-user-config", "-S",
 		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
 		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d", qmpFD), "-mon", "chardev=qmp,mode=control",
+		"-chardev", fmt.Sprintf("socket,id=qtest,fd=%d", qtestFD), "-qtest", "chardev:qtest", "-qtest-log", "/dev/null",
 		"-kernel", c.Kernel, "-initrd", c.Initrd, "-append", c.Append,
 		"-device", "virtio-rng-pci",
 	}
@@ -129,11 +128,6 @@ func (c Config) args() []string {
 	}
 	if !c.Time.IsZero() {
 		args = append(args, "-rtc", "base="+c.Time.UTC().Format("2006-01-02T15:04:05"))
-	}
-	if c.QTest {
-		args = append(args,
-			"-chardev", fmt.Sprintf("socket,id=qtest,fd=%d", qtestFD),
-			"-qtest", "chardev:qtest", "-qtest-log", "/dev/null")
 	}
 	return append(args, c.Extra...)
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // A Machine is a running virtual machine. Its methods may be called from
@@ -21,14 +22,21 @@ type Machine struct {
 	cmd     *exec.Cmd
 	console *console
 	qmp     *qmp
-	qtest   *qtest // nil without Config.QTest
+	qtest   *qtest
 	cancel  context.CancelFunc
 	done    chan struct{} // closed when the process has ended and all is joined
 
 	mu     sync.Mutex
-	reason string // of the last SHUTDOWN event
-	end    End    // valid once done is closed
+	reason string      // of the last SHUTDOWN event
+	grace  *time.Timer // runs from that event on
+	forced bool        // QEMU did not end after it and was killed
+	end    End         // valid once done is closed
 }
+
+// endGrace is how long QEMU may take to end after it has said that it will.
+// Its disk image is written then, but a monitor's command that is on its way
+// at that moment can make QEMU 7.2 wait for itself for ever.
+const endGrace = 3 * time.Second
 
 // An End is how a machine came to its end.
 type End struct {
@@ -36,7 +44,8 @@ type End struct {
 	// itself off, guest-reset when it panicked or rebooted, host-signal
 	// when QEMU was told to go; "" when QEMU was killed.
 	Reason string
-	// Err is the process's failure: nil if QEMU ended with status 0.
+	// Err is the process's failure: nil if QEMU ended with status 0, or was
+	// helped to end after it had announced Reason.
 	Err error
 	// Stderr is what QEMU complained of, cut to a few KB.
 	Stderr string
@@ -104,11 +113,7 @@ func (m *Machine) start(ctx context.Context, c Config) error {
 			f.Close() // QEMU has its own copies
 		}
 	}()
-	pairs := 1
-	if c.QTest {
-		pairs = 2
-	}
-	for range pairs {
+	for range 2 { // in the order of qmpFD, qtestFD
 		conn, file, err := socketPair()
 		if err != nil {
 			closeAll(ours)
@@ -117,10 +122,7 @@ func (m *Machine) start(ctx context.Context, c Config) error {
 		ours = append(ours, conn)
 		m.cmd.ExtraFiles = append(m.cmd.ExtraFiles, file)
 	}
-	m.qmp = newQMP(ours[0], m.event)
-	if c.QTest {
-		m.qtest = newQTest(ours[1])
-	}
+	m.qmp, m.qtest = newQMP(ours[0], m.event), newQTest(ours[1])
 	started := make(chan error, 1)
 	go m.run(started, ours, func() { m.console.read(stdout) }, &stderr)
 	return <-started
@@ -141,9 +143,7 @@ func (m *Machine) run(started chan<- error, ours []net.Conn, readConsole func(),
 	var readers sync.WaitGroup
 	readers.Go(readConsole)
 	readers.Go(m.qmp.read)
-	if m.qtest != nil {
-		readers.Go(m.qtest.read)
-	}
+	readers.Go(m.qtest.read)
 	started <- nil
 	// The readers see the end of their streams when the process has ended;
 	// Wait would close the console's pipe under its reader if it came first.
@@ -151,6 +151,12 @@ func (m *Machine) run(started chan<- error, ours []net.Conn, readConsole func(),
 	err := m.cmd.Wait()
 	closeAll(ours)
 	m.mu.Lock()
+	if m.grace != nil {
+		m.grace.Stop()
+	}
+	if m.forced {
+		err = nil
+	}
 	m.end = End{Reason: m.reason, Err: err, Stderr: stderr.String()}
 	m.mu.Unlock()
 	m.cancel()
@@ -167,9 +173,20 @@ func (m *Machine) event(name string, data json.RawMessage) {
 	}
 	if json.Unmarshal(data, &why) == nil {
 		m.mu.Lock()
+		defer m.mu.Unlock()
 		m.reason = why.Reason
-		m.mu.Unlock()
+		if m.grace == nil {
+			m.grace = time.AfterFunc(endGrace, m.force)
+		}
 	}
+}
+
+// force ends a QEMU that has said that it ends and does not.
+func (m *Machine) force() {
+	m.mu.Lock()
+	m.forced = true
+	m.mu.Unlock()
+	m.cancel()
 }
 
 // Done is closed when the machine has ended.

@@ -66,6 +66,17 @@ func TestPowerKeyLightsAndConsole(t *testing.T) {
 	if got := gpio.String(); got != "1lll0lll" {
 		t.Errorf("got lines %s, want 1lll0lll", got)
 	}
+	// A question that is given up does not spoil the next one's answer.
+	late, cancel := context.WithCancel(ctx)
+	cancel()
+	for range 3 {
+		if _, err := m.qtest.execute(late, "readl 0x9010000"); err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("a question that is given up: got %v, want %v", err, context.Canceled)
+		}
+	}
+	if again, err := m.GPIO(ctx); err != nil || again != gpio {
+		t.Errorf("after questions that were given up: got %s, %v, want %s", again, err, gpio)
+	}
 	mem, err := m.Memory()
 	if err != nil || mem.Now <= 0 || mem.Peak < mem.Now {
 		t.Errorf("memory: got %+v, %v", mem, err)
@@ -90,8 +101,8 @@ func TestPowerKeyLightsAndConsole(t *testing.T) {
 	if fmt.Sprint(heard) != fmt.Sprint(want) || len(m.Lines()) != 2 {
 		t.Errorf("got lines %q and %v, want %q", heard, m.Lines(), want)
 	}
-	if _, err := m.GPIO(ctx); !errors.Is(err, errQMPClosed) {
-		t.Errorf("a dead machine's lights: got %v, want %v", err, errQMPClosed)
+	if _, err := m.GPIO(ctx); !errors.Is(err, errEnded) {
+		t.Errorf("a dead machine's lights: got %v, want %v", err, errEnded)
 	}
 	_, err = m.AwaitText(ctx, "never said")
 	if !errors.Is(err, ErrConsoleEnded) || !strings.Contains(err.Error(), "bye") {
@@ -147,7 +158,6 @@ func TestKillAndContextEndTheMachine(t *testing.T) {
 
 func TestClockButtonAndNetwork(t *testing.T) {
 	c := guest(t, lamp)
-	c.QTest = true
 	c.Time = time.Date(2011, 1, 2, 3, 4, 5, 0, time.UTC)
 	c.Network = filepath.Join(t.TempDir(), "wire")
 	listener, err := net.Listen("unix", c.Network)
@@ -199,6 +209,47 @@ func TestClockButtonAndNetwork(t *testing.T) {
 	}
 }
 
+// Whoever watches the lights may do so until the very end.
+func TestWatchingDoesNotDisturbTheEnd(t *testing.T) {
+	watchers := map[string]func(context.Context, *Machine) error{
+		"lights": func(ctx context.Context, m *Machine) error { _, err := m.GPIO(ctx); return err },
+		"monitor": func(ctx context.Context, m *Machine) error {
+			_, err := m.Monitor(ctx, "info status")
+			return err
+		},
+	}
+	for name, watch := range watchers {
+		t.Run(name, func(t *testing.T) {
+			c := guest(t, lamp)
+			for range 5 {
+				m := boot(t, c)
+				ctx := patient(t)
+				if _, err := m.AwaitText(ctx, "ready"); err != nil {
+					t.Fatal(err)
+				}
+				done := make(chan error)
+				go func() {
+					var err error
+					for err == nil {
+						err = watch(ctx, m)
+					}
+					done <- err
+				}()
+				if err := m.PowerButton(ctx); err != nil {
+					t.Fatal(err)
+				}
+				end, err := m.Wait(ctx)
+				if err != nil || !end.PoweredOff() {
+					t.Errorf("got end %q, %v, want a clean power-off", end, err)
+				}
+				if err := <-done; !errors.Is(err, errEnded) {
+					t.Errorf("the watcher got %v, want %v", err, errEnded)
+				}
+			}
+		})
+	}
+}
+
 func TestMistakesAreToldBeforeTheStart(t *testing.T) {
 	good := guest(t, lamp)
 	tests := []struct {
@@ -231,9 +282,6 @@ func TestMistakesAreToldBeforeTheStart(t *testing.T) {
 		})
 	}
 	m := boot(t, good)
-	if err := m.SetLine(patient(t), 5, true); err == nil {
-		t.Error("SetLine without QTest: got no error")
-	}
 	if _, err := m.QMP(patient(t), "no-such-command", nil); err == nil || !strings.Contains(err.Error(), "no-such-command") {
 		t.Errorf("an unknown command: got %v", err)
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
 )
@@ -40,8 +39,8 @@ func newQMP(conn net.Conn, onEvent func(string, json.RawMessage)) *qmp {
 	return &qmp{conn: conn, onEvent: onEvent, ready: make(chan struct{}), waiting: map[int]chan qmpMessage{}}
 }
 
-// errQMPClosed says that the machine is gone.
-var errQMPClosed = errors.New("qemu: the machine has ended")
+// errEnded says that the machine is gone.
+var errEnded = errors.New("qemu: the machine has ended")
 
 // read takes messages until the connection ends. One caller.
 func (q *qmp) read() {
@@ -81,7 +80,7 @@ func (q *qmp) hello(ctx context.Context, done <-chan struct{}) error {
 	select {
 	case <-q.ready:
 	case <-done:
-		return errQMPClosed
+		return errEnded
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -101,7 +100,7 @@ func (q *qmp) execute(ctx context.Context, command string, args any) (json.RawMe
 	select {
 	case m, ok := <-answer:
 		if !ok {
-			return nil, errQMPClosed
+			return nil, errEnded
 		}
 		if m.Error != nil {
 			return nil, fmt.Errorf("qemu: %s: %s", command, m.Error.Desc)
@@ -116,7 +115,7 @@ func (q *qmp) send(command string, args any, answer chan qmpMessage) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
-		return errQMPClosed
+		return errEnded
 	}
 	q.next++
 	data, err := json.Marshal(struct {
@@ -130,10 +129,7 @@ func (q *qmp) send(command string, args any, answer chan qmpMessage) error {
 	q.waiting[q.next] = answer
 	if _, err := q.conn.Write(append(data, '\n')); err != nil {
 		delete(q.waiting, q.next)
-		if errors.Is(err, io.ErrClosedPipe) || errors.Is(err, net.ErrClosed) {
-			return errQMPClosed
-		}
-		return fmt.Errorf("qemu: %s: %w", command, err)
+		return fmt.Errorf("%w: %s: %w", errEnded, command, err)
 	}
 	return nil
 }

@@ -16,12 +16,16 @@ type qtest struct {
 	conn    net.Conn
 	answers chan string
 
-	one    sync.Mutex // one command at a time
-	broken error      // an answer was given up: those to come would be its
+	one  sync.Mutex // one command at a time
+	owed int        // answers to come that nobody waits for any more
 }
 
+// maxOwed is how many commands may be given up before QEMU has answered them.
+const maxOwed = 8
+
 func newQTest(conn net.Conn) *qtest {
-	return &qtest{conn: conn, answers: make(chan string, 1)}
+	// With room for every answer that can be on its way, read never blocks.
+	return &qtest{conn: conn, answers: make(chan string, maxOwed+1)}
 }
 
 // read takes lines until the connection ends. One caller.
@@ -35,37 +39,41 @@ func (q *qtest) read() {
 	}
 }
 
-// execute sends one command and waits for its answer.
-func (q *qtest) execute(ctx context.Context, command string) error {
+// execute sends one command and waits for its answer, of which it gives what
+// follows OK.
+func (q *qtest) execute(ctx context.Context, command string) (string, error) {
 	q.one.Lock()
 	defer q.one.Unlock()
-	if q.broken != nil {
-		return q.broken
+	if q.owed == maxOwed {
+		return "", errors.New("qemu: qtest: too many commands without an answer")
 	}
 	if _, err := fmt.Fprintln(q.conn, command); err != nil {
-		return fmt.Errorf("qemu: qtest: %w", err)
+		return "", fmt.Errorf("%w: %s: %w", errEnded, command, err)
 	}
-	select {
-	case line, ok := <-q.answers:
-		if !ok {
-			return errQMPClosed
+	q.owed++
+	for {
+		select {
+		case line, ok := <-q.answers:
+			if !ok {
+				return "", errEnded
+			}
+			if q.owed--; q.owed > 0 {
+				continue // the answer to a command that was given up
+			}
+			rest, ok := strings.CutPrefix(line, "OK")
+			if !ok {
+				return "", fmt.Errorf("qemu: qtest: %s: %s", command, line)
+			}
+			return strings.TrimSpace(rest), nil
+		case <-ctx.Done():
+			return "", fmt.Errorf("qemu: qtest: %w", ctx.Err())
 		}
-		if !strings.HasPrefix(line, "OK") {
-			return fmt.Errorf("qemu: qtest: %s: %s", command, line)
-		}
-		return nil
-	case <-ctx.Done():
-		q.broken = fmt.Errorf("qemu: qtest: %w", ctx.Err())
-		return q.broken
 	}
 }
 
 // SetLine drives a GPIO line that the guest uses as an input, as a button on
-// it would. The machine must have been started with Config.QTest.
+// it would.
 func (m *Machine) SetLine(ctx context.Context, line int, high bool) error {
-	if m.qtest == nil {
-		return errors.New("qemu: the machine was started without QTest")
-	}
 	chip, err := m.gpioChip(ctx)
 	if err != nil {
 		return err
@@ -74,7 +82,8 @@ func (m *Machine) SetLine(ctx context.Context, line int, high bool) error {
 	if high {
 		level = 1
 	}
-	return m.qtest.execute(ctx, fmt.Sprintf("set_irq_in %s unnamed-gpio-in %d %d", chip, line, level))
+	_, err = m.qtest.execute(ctx, fmt.Sprintf("set_irq_in %s unnamed-gpio-in %d %d", chip, line, level))
+	return err
 }
 
 // gpioChip finds the PL061's name in QEMU's object tree, which differs with

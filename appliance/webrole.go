@@ -52,6 +52,9 @@ func RunWeb(ctx context.Context, in RoleInput) error {
 	if err != nil {
 		return err
 	}
+	if srv.Claimed() {
+		fmt.Fprintln(in.Stdout, "this box has an owner; log in with the name and password of the owner")
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return srv.Serve(ctx, ln, keeper.TLSConfig()) })
 	g.Go(func() error { return ended(ctx, control.NewClient(in.ControlSocket).Watch(ctx, box.set)) })

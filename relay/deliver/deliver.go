@@ -46,12 +46,14 @@ type Config struct {
 	Port   uint16           // of MX hosts; 0 means 25
 	Now    func() time.Time // nil means time.Now
 	Log    *slog.Logger     // nil discards
-	// PolicyWait is how long a message waits for a domain whose policy record
-	// cannot be looked up because of a fault in the DNS and for which nothing
-	// is saved. After it the message goes as to a domain without a policy, and
-	// the verdict says so. Zero means one hour. (RFC 8461 does not say; a
-	// domain whose name servers never answer for _mta-sts must still get mail.)
-	PolicyWait time.Duration
+	// PolicyTries is how many attempts a message waits for a domain whose policy
+	// record cannot be looked up because of a fault in the DNS and for which
+	// nothing is saved. After them the message goes as to a domain without a
+	// policy, and the verdict says so. Zero means 5, which is over an hour with
+	// the usual schedule. (RFC 8461 does not say; a domain whose name servers
+	// never answer for _mta-sts must still get mail.) Attempts are counted, not
+	// time, because the time of arrival may be from a clock that was wrong.
+	PolicyTries int
 }
 
 // Deliverer makes attempts. It may be used by many goroutines at once.
@@ -74,8 +76,8 @@ func New(cfg Config) *Deliverer {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	if cfg.PolicyWait == 0 {
-		cfg.PolicyWait = time.Hour
+	if cfg.PolicyTries == 0 {
+		cfg.PolicyTries = 5
 	}
 	return &Deliverer{cfg: cfg}
 }
@@ -123,8 +125,8 @@ func (d *Deliverer) demand(ctx context.Context, m queue.Message, v *verdict.Verd
 	case errors.Is(err, mtasts.ErrClock):
 		*v = finish(*v, verdict.Deferred, verdict.ClockWrong, "", err.Error())
 		return dem, true
-	case errors.Is(err, mtasts.ErrTemporary) && v.Time.Sub(m.Envelope.Received) >= d.cfg.PolicyWait:
-		// Bounded: see Config.PolicyWait.
+	case errors.Is(err, mtasts.ErrTemporary) && m.Tries >= d.cfg.PolicyTries:
+		// Bounded: see Config.PolicyTries.
 		v.PolicyNote, v.Detail = verdict.DNSBroken, err.Error()
 		return tlspolicy.New(mtasts.Policy{}, false, m.Envelope.RequireTLS), false
 	}

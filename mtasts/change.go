@@ -57,8 +57,10 @@ func PlanChange(old, next []byte, recordTTL time.Duration) ([]Step, error) {
 	added, removed := missing(to.MX, from.MX), missing(from.MX, to.MX)
 	var steps []Step
 	if to.Mode == Enforce && len(removed) > 0 {
-		steps = append(steps, Step{Action: RemoveMX, Hosts: removed,
-			Why: "Senders that hold the new policy refuse hosts that it does not list."})
+		steps = append(steps, Step{
+			Action: RemoveMX, Hosts: removed,
+			Why: "Senders that hold the new policy refuse hosts that it does not list.",
+		})
 	}
 	steps = append(steps,
 		Step{Action: ServePolicy, Why: "The record announces the policy, so the policy has to be there first."},
@@ -68,11 +70,15 @@ func PlanChange(old, next []byte, recordTTL time.Duration) ([]Step, error) {
 	if len(old) == 0 {
 		return steps, nil
 	}
-	steps = append(steps, Step{Action: Wait, Duration: recordTTL,
-		Why: "Until then the old record is in the caches of the DNS, and the old policy with senders."})
+	steps = append(steps, Step{
+		Action: Wait, Duration: recordTTL,
+		Why: "Until then the old record is in the caches of the DNS, and the old policy with senders.",
+	})
 	if from.Mode == Enforce && len(added) > 0 {
-		steps = append(steps, Step{Action: AddMX, Hosts: added,
-			Why: "Senders that hold the old policy refuse hosts that it does not list."})
+		steps = append(steps, Step{
+			Action: AddMX, Hosts: added,
+			Why: "Senders that hold the old policy refuse hosts that it does not list.",
+		})
 	}
 	return steps, nil
 }

@@ -167,30 +167,18 @@ func (s *DirStore) List(ctx context.Context, yield func(domain string, value []b
 	var unread []error
 	for {
 		names, err := d.Readdirnames(1000)
-		for _, name := range names {
+		for _, e := range s.readAll(ctx, names) {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if strings.HasPrefix(name, tempPrefix) {
-				s.removeStale(name)
-				continue
-			}
-			domain, ok := strings.CutSuffix(name, entrySuffix)
-			if _, err := fileName(domain); !ok || err != nil {
-				continue
-			}
-			value, err := s.read(name)
-			if errors.Is(err, ErrNotStored) {
-				continue // deleted meanwhile
-			}
-			if err != nil {
-				if len(unread) < 10 {
-					unread = append(unread, err)
+			switch {
+			case errors.Is(e.err, ErrNotStored): // deleted meanwhile
+			case e.err != nil:
+				unread = append(unread[:min(len(unread), 10)], e.err)
+			default:
+				if err := yield(e.domain, e.value); err != nil {
+					return err
 				}
-				continue
-			}
-			if err := yield(domain, value); err != nil {
-				return err
 			}
 		}
 		if err == io.EOF {
@@ -200,6 +188,41 @@ func (s *DirStore) List(ctx context.Context, yield func(domain string, value []b
 			return errors.Join(append(unread, err)...)
 		}
 	}
+}
+
+// listed is one entry on its way to List's yield.
+type listed struct {
+	domain string
+	value  []byte
+	err    error
+}
+
+// readAll reads the entries among names, a few at a time: a start with many
+// policies waits for the disk.
+func (s *DirStore) readAll(ctx context.Context, names []string) []listed {
+	var entries []listed
+	for _, name := range names {
+		if strings.HasPrefix(name, tempPrefix) {
+			s.removeStale(name)
+			continue
+		}
+		domain, ok := strings.CutSuffix(name, entrySuffix)
+		if _, err := fileName(domain); ok && err == nil {
+			entries = append(entries, listed{domain: domain})
+		}
+	}
+	const readers = 4
+	var wg sync.WaitGroup
+	for r := range readers {
+		wg.Go(func() {
+			for i := r; i < len(entries) && ctx.Err() == nil; i += readers {
+				e := &entries[i]
+				e.value, e.err = s.read(e.domain + entrySuffix)
+			}
+		})
+	}
+	wg.Wait()
+	return entries
 }
 
 func (s *DirStore) removeStale(name string) {

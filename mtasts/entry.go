@@ -42,7 +42,10 @@ func encodeEntry(domain string, k *kept, used int64) ([]byte, error) {
 	content = append(content, k.body...)
 	copy(content, fmt.Sprintf("%s %08x\n", entryFormat, crc32.ChecksumIEEE(content[start:])))
 	if len(content) > MaxEntrySize {
-		return nil, fmt.Errorf("mtasts: entry of %d bytes", len(content))
+		// Only a certificate full of strange names makes it so long.
+		bare := *k
+		bare.host = HostEvidence{Addr: k.host.Addr, TLSVersion: k.host.TLSVersion, Cipher: k.host.Cipher}
+		return encodeEntry(domain, &bare, used)
 	}
 	return content, nil
 }

@@ -31,8 +31,10 @@ func (x *exchange) get(ctx context.Context) (body []byte, status int, err error)
 	if err != nil {
 		return nil, 0, err
 	}
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	// The socket, not the TLS session: to say goodbye could block for seconds.
+	raw := conn.NetConn()
+	defer raw.Close()
+	stop := context.AfterFunc(ctx, func() { raw.Close() })
 	defer stop()
 
 	// The transport gets the one connection that was checked.
@@ -70,6 +72,9 @@ func (x *exchange) get(ctx context.Context) (body []byte, status int, err error)
 	}
 	// The limit counts bytes after decompression.
 	body, err = io.ReadAll(io.LimitReader(response.Body, MaxPolicySize+1))
+	if err == nil {
+		err = ctx.Err() // an answer that came while the session was closed
+	}
 	if err != nil {
 		return nil, response.StatusCode, inTime(ctx, err)
 	}
@@ -97,7 +102,7 @@ func checkHeader(r *http.Response) error {
 }
 
 // connect makes the TLS connection to the first address that works.
-func (x *exchange) connect(ctx context.Context) (net.Conn, error) {
+func (x *exchange) connect(ctx context.Context) (*tls.Conn, error) {
 	lookup := x.LookupNetIP
 	if lookup == nil {
 		lookup = net.DefaultResolver.LookupNetIP
@@ -145,7 +150,7 @@ func (x *exchange) connect(ctx context.Context) (net.Conn, error) {
 // the policy host (Sections 3.3, 7.1 and 8.2: of a delegated policy host too),
 // the version is TLS 1.2 or newer. left is the number of addresses that have
 // to share the rest of the time.
-func (x *exchange) handshake(ctx context.Context, addr netip.AddrPort, left int) (net.Conn, error) {
+func (x *exchange) handshake(ctx context.Context, addr netip.AddrPort, left int) (*tls.Conn, error) {
 	if deadline, ok := ctx.Deadline(); ok && left > 1 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(left))

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -73,6 +74,8 @@ func (a *authority) issue(names []string, change func(*x509.Certificate)) tls.Ce
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
+
+type ecdsaKey = *ecdsa.PrivateKey
 
 // policyHost serves HTTPS in memory, over net.Pipe, so that it works in
 // testing/synctest.
@@ -137,7 +140,8 @@ func (h *policyHost) dial(ctx context.Context, network, addr string) (net.Conn, 
 	if h.dialErr != nil {
 		return nil, h.dialErr
 	}
-	client, server := net.Pipe()
+	client, pipe := net.Pipe()
+	server := newQueued(pipe)
 	config := h.tls.Clone()
 	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		h.mu.Lock()
@@ -169,6 +173,56 @@ func (h *policyHost) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain")
 	fmt.Fprint(w, body)
 }
+
+// queued is a connection whose writes do not wait for the reader, as those of a
+// socket do not. On a plain net.Pipe two ends that write at once, such as a
+// handshake and the alert against it, would wait for each other.
+type queued struct {
+	net.Conn
+	mu     sync.Mutex
+	closed bool
+	queue  chan []byte
+}
+
+func newQueued(c net.Conn) *queued {
+	q := &queued{Conn: c, queue: make(chan []byte, 100_000)}
+	go func() {
+		for b := range q.queue {
+			if _, err := c.Write(b); err != nil {
+				break
+			}
+		}
+		c.Close()
+	}()
+	return q
+}
+
+func (q *queued) Write(b []byte) (int, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return 0, net.ErrClosed
+	}
+	q.queue <- slices.Clone(b)
+	return len(b), nil
+}
+
+func (q *queued) Close() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.closed {
+		q.closed = true
+		close(q.queue)
+	}
+	return nil
+}
+
+// SetWriteDeadline does nothing: a write never waits. (What is queued must not
+// be lost to the deadline that crypto/tls sets when it closes.)
+func (q *queued) SetWriteDeadline(time.Time) error { return nil }
+
+// SetDeadline sets the read deadline.
+func (q *queued) SetDeadline(t time.Time) error { return q.SetReadDeadline(t) }
 
 // oneConn is a listener for one connection.
 type oneConn struct{ conn net.Conn }

@@ -35,10 +35,13 @@ type item struct {
 	reuseUntil time.Duration // monotonic
 
 	tries    []try
-	failures int           // failed fetches since the last good one
-	refresh  time.Duration // planned refresh, monotonic; 0 for none
-	unsaved  bool          // the store has an older state
-	told     map[EventKind]time.Duration
+	failures int // failed fetches since the last good one
+	// failure is why the last of them failed.
+	failure       Reason
+	failureDetail string
+	refresh       time.Duration // planned refresh, monotonic; 0 for none
+	unsaved       bool          // the store has an older state
+	told          map[EventKind]time.Duration
 }
 
 // kept is a policy in the cache. It is never changed.

@@ -188,8 +188,11 @@ func (c *Cache) adopt(ctx context.Context, domain, id string, f Fetched, p purpo
 	answer := Answer{Domain: domain, Seen: find.seen, RecordChecked: find.checked, Trouble: find.trouble, Detail: find.detail}
 	k.fill(&answer)
 
-	room := c.room(ctx, k, m)
 	s := c.shard(domain)
+	s.mu.RLock()
+	room := s.items[domain] != nil && s.items[domain].kept != nil // what is kept may change
+	s.mu.RUnlock()
+	room = room || c.room(ctx, k, m)
 	s.mu.Lock()
 	it := s.get(domain, m)
 	old := it.kept
@@ -256,6 +259,7 @@ func (c *Cache) failed(domain, id string, err error, find *finding) {
 		failed: true, reason: find.trouble, detail: find.detail,
 	})
 	it.failures++
+	it.failure, it.failureDetail = find.trouble, find.detail
 	e := Event{Kind: FetchFailed, Domain: domain, ID: id, Detail: find.detail}
 	var events []Event
 	switch k := it.kept; {
@@ -294,6 +298,10 @@ func (c *Cache) settle(domain string, p purpose, find finding) Answer {
 	}
 	if p != forRefresh {
 		it.use(m)
+	}
+	if find.trouble == "" && it.kept != nil && it.failures > 0 {
+		// Refreshing fails, although this look-up did not try.
+		find.trouble, find.detail = it.failure, it.failureDetail
 	}
 	it.set(find, m, c.cfg.RecordReuse)
 	return it.answer(domain, m)

@@ -114,8 +114,10 @@ func newWorld(t *testing.T, policy string) *world {
 	out, in := io.Pipe()
 	done := make(chan int, 1)
 	go func() {
-		done <- run(env{ctx, nil, in, os.Stderr}, []string{"serve", "-policy", file, "-domain", "good.example",
-			"-listen", "127.0.0.1:0", "-write-root", w.roots})
+		done <- run(env{ctx, nil, in, os.Stderr}, []string{
+			"serve", "-policy", file, "-domain", "good.example",
+			"-listen", "127.0.0.1:0", "-write-root", w.roots,
+		})
 		in.Close()
 	}()
 	var ready struct{ Domain, Listen, Record string }
@@ -167,6 +169,14 @@ func (w *world) startMX() string {
 	return l.Addr().String()
 }
 
+// extension sets what the MX host offers; "refuse" and "starttls" make it
+// misbehave.
+func (w *world) extension(name string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ehl = name
+}
+
 func (w *world) session(c net.Conn, cert tls.Certificate) {
 	defer c.Close()
 	w.mu.Lock()
@@ -195,8 +205,10 @@ func (w *world) session(c net.Conn, cert tls.Certificate) {
 
 func (w *world) check(more ...string) (int, report, string) {
 	w.t.Helper()
-	args := append([]string{"check", "-resolver", w.dns.addr, "good.example", "-roots", w.roots, "-helo", "client.example",
-		"-map", "mta-sts.good.example:443=" + w.serve, "-map", "MX.good.example:25=" + w.mx}, more...)
+	args := append([]string{
+		"check", "-resolver", w.dns.addr, "good.example", "-roots", w.roots, "-helo", "client.example",
+		"-map", "mta-sts.good.example:443=" + w.serve, "-map", "MX.good.example:25=" + w.mx,
+	}, more...)
 	code, text, stderr := call(w.t, "", args...)
 	code2, out, _ := call(w.t, "", append(args, "-json")...)
 	var r report
@@ -232,10 +244,10 @@ func TestCheck(t *testing.T) {
 		{"null MX", enforced, func(w *world) { w.dns.set("good.example. MX", ".") }, 1, notSafe, ""},
 		{"MX not listed", enforced, func(w *world) { w.dns.set("good.example. MX", "other.good.example.") }, 1, broken, "sts-mx-not-listed"},
 		{"no MX", enforced, func(w *world) { w.dns.set("good.example. MX") }, 1, broken, "sts-mx-not-listed"},
-		{"no STARTTLS", enforced, func(w *world) { w.ehl = "PIPELINING" }, 1, broken, "starttls-not-supported"},
-		{"no STARTTLS, testing", strings.Replace(enforced, "enforce", "testing", 1), func(w *world) { w.ehl = "PIPELINING" }, 1, broken, "starttls-not-supported"},
-		{"injection", enforced, func(w *world) { w.ehl = "starttls" }, 1, broken, "validation-failure"},
-		{"MX host refuses", enforced, func(w *world) { w.ehl = "refuse" }, 2, unknown, "connect-failed"},
+		{"no STARTTLS", enforced, func(w *world) { w.extension("PIPELINING") }, 1, broken, "starttls-not-supported"},
+		{"no STARTTLS, testing", strings.Replace(enforced, "enforce", "testing", 1), func(w *world) { w.extension("PIPELINING") }, 1, broken, "starttls-not-supported"},
+		{"injection", enforced, func(w *world) { w.extension("starttls") }, 1, broken, "validation-failure"},
+		{"MX host refuses", enforced, func(w *world) { w.extension("refuse") }, 2, unknown, "connect-failed"},
 		{"MX host silent", enforced, func(w *world) { w.mx = "127.0.0.1:1" }, 2, unknown, "connect-failed"},
 		{"policy host silent", enforced, func(w *world) { w.serve = "127.0.0.1:1" }, 1, broken, "sts-policy-fetch-error"},
 		{"policy host with another certificate", enforced, func(w *world) {

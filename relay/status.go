@@ -190,6 +190,10 @@ func (m *Machine) onPolicy(e mtasts.Event) {
 		m.emit(event.PolicyChanged{Time: e.Time, Domain: e.Domain, Mode: string(e.Mode), OldMode: string(e.OldMode), ID: e.ID})
 		return
 	}
+	if !e.Kind.Alarm() {
+		m.cfg.Log.Debug("policy", "domain", e.Domain, "kind", string(e.Kind), "detail", e.Detail)
+		return
+	}
 	m.emit(event.PolicyAlarm{Time: e.Time, Domain: e.Domain, Kind: string(e.Kind), Detail: e.Detail})
 }
 

@@ -1,10 +1,6 @@
 package queue
 
-import (
-	"time"
-
-	"gatepost/relay/verdict"
-)
+import "gatepost/relay/verdict"
 
 // unreachable reports whether nobody answered for the domain.
 func unreachable(v verdict.Verdict) bool {
@@ -34,7 +30,6 @@ func (q *Queue) judgeDomain(j *job, results []Result) {
 		d.failures++
 		d.failedAt, d.last = now, &v
 		d.probeAt = now.Add(min(q.delay(d.failures), maxProbe))
-		q.hasten(d, now)
 		return
 	}
 	revived := d.failures > 0
@@ -50,20 +45,4 @@ func (q *Queue) judgeDomain(j *job, results []Result) {
 			q.timers.set(&other.timer, now)
 		}
 	}
-}
-
-// hasten takes the jobs whose time is over out of those that wait for the next
-// probe: the last one has spoken for them.
-func (q *Queue) hasten(d *domain, now time.Time) {
-	kept := d.ready[:0]
-	for _, j := range d.ready {
-		if now.Before(j.msg.expires) {
-			kept = append(kept, j)
-		} else {
-			j.urgent = true
-			d.urgent = append(d.urgent, j)
-		}
-	}
-	clear(d.ready[len(kept):])
-	d.ready = kept
 }

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -142,10 +143,11 @@ func TestManyDeadDomains(t *testing.T) {
 			}
 			return verdict.Verdict{Outcome: verdict.Delivered}
 		})
-		for i := range 100 {
+		// Probes of 2 minutes every 30 minutes: three times what there is.
+		for i := range 360 {
 			r.send(fmt.Sprintf("x@dead%d.example", i))
 		}
-		time.Sleep(2 * time.Hour) // all of them are known to be dead
+		time.Sleep(4 * time.Hour) // all of them are known to be dead
 		for range 50 {
 			begin := time.Now()
 			r.send("x@alive.example")
@@ -308,5 +310,35 @@ func TestList(t *testing.T) {
 		check()
 		r.restart()
 		check()
+	})
+}
+
+// Times that a wrong clock has put into the future are drawn near.
+func TestTimesInTheFuture(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.stop()
+		offset := 10 * 365 * 24 * time.Hour
+		r.cfg.Now = func() time.Time { return time.Now().Add(offset) }
+		r.start()
+		r.fake.setAnswer(always(verdict.Deferred, verdict.Greylisted))
+		env := spool.Envelope{Received: r.cfg.Now(), Rcpts: []spool.Rcpt{{Addr: "x@a.example"}}}
+		id, err := r.spool.Append(t.Context(), env, strings.NewReader("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.queue.Add(id, env)
+		synctest.Wait()
+		r.stop()
+		offset = 0
+		r.start()
+		start := time.Now()
+		time.Sleep(65 * time.Minute)
+		if got := len(r.fake.to("a.example")); got != 2 {
+			t.Errorf("got %d attempts, want another one within the longest wait", got)
+		}
+		if e, _ := r.queue.Get(id); !e.Expires.Equal(start.Add(DefaultLifetime + time.Hour)) {
+			t.Errorf("expires %v, want five days after the first attempt by the right clock", e.Expires)
+		}
 	})
 }

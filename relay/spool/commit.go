@@ -132,6 +132,7 @@ func (l *Log) commitSome(batch []*request) (n int, err error) {
 	start := seg.end
 	at := start
 	flush := false
+	defer func() { l.tried = at }()
 	l.wbuf = l.wbuf[:0]
 	written := start // file offset of wbuf[0]
 	spill := func() error {
@@ -245,9 +246,29 @@ func (l *Log) fail(err error) {
 	}
 	l.mu.Unlock()
 	l.log.Error("spool: cannot write", "error", err, "pause", l.backoff)
-	if seg != nil {
-		l.retire()
+	if seg == nil {
+		return
 	}
+	if err := l.wipeUnflushed(seg); err != nil {
+		l.log.Error("spool: cannot wipe what was not flushed", "segment", seg.name(), "error", err)
+	}
+	l.retire()
+}
+
+// wipeUnflushed overwrites what a failed flush has not made durable. The kernel
+// may still show what will never be on the disk, and what is on it may show
+// again after a cut: the next process must see neither.
+func (l *Log) wipeUnflushed(seg *segment) (err error) {
+	for range 3 {
+		err = wipe(seg.file, roundUp(seg.synced, blockSize), min(max(l.tried, seg.end), seg.size))
+		if err == nil {
+			err = seg.file.Sync()
+		}
+		if err == nil {
+			return nil
+		}
+	}
+	return err
 }
 
 // retire closes the active segment.

@@ -207,7 +207,10 @@ func manyLives(t *testing.T, cuts int, prepare func(*cutWorker, *faultDisk)) {
 				}
 				disk.cutAt = 1 + rng.IntN([]int{10, 100, 1000}[rng.IntN(3)])
 				oneLife(t, disk, workers)
-				if rng.IntN(5) == 0 {
+				// A process killed between a failed flush and the wipe that
+				// answers it leaves what only seems to be on the disk; that
+				// instant is left out.
+				if rng.IntN(5) == 0 && disk.unwiped == nil {
 					disk = disk.kill()
 				} else {
 					disk = disk.restart()

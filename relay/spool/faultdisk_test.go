@@ -29,6 +29,8 @@ type faultDisk struct {
 	dead  bool
 	// syncErr and writeErr are returned by the next Sync or WriteAt.
 	syncErr, writeErr error
+	// unwiped is the file of the last failed flush until a flush succeeds.
+	unwiped *inode
 }
 
 type dirOp struct {
@@ -324,7 +326,11 @@ func (f *faultFile) Sync() error {
 		f.d.syncErr = nil
 		f.n.stable = f.n.settle(f.d.rng, f.d.rng.Float64(), 0)
 		f.n.pending = nil
+		f.d.unwiped = f.n
 		return err
+	}
+	if f.d.unwiped == f.n {
+		f.d.unwiped = nil
 	}
 	for _, w := range f.n.pending {
 		f.n.stable = w.apply(f.n.stable)

@@ -57,6 +57,7 @@ type Log struct {
 
 	// The rest belongs to the committer alone.
 	wbuf    []byte
+	tried   int64 // how far the last commit meant to write
 	retryAt time.Time
 	backoff time.Duration
 }

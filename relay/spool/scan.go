@@ -75,18 +75,31 @@ func (s *scanner) bytesAt(off int64, n int) ([]byte, error) {
 	return s.buf[off-s.base:][:n], nil
 }
 
-// headerAt returns the header at off if there is one of this segment and its
-// record lies within the file.
+// window returns what the buffer holds from off on, at least a header unless
+// the file ends before.
+func (s *scanner) window(off int64) ([]byte, error) {
+	end := s.base + int64(len(s.buf))
+	if off >= s.base && off+headerSize <= end {
+		return s.buf[off-s.base:], nil
+	}
+	return s.bytesAt(off, scanWindow)
+}
+
+// headerIn returns the header at the start of b, which is what the file holds
+// at off, if it is one of this segment and its record lies within the file.
+func (s *scanner) headerIn(b []byte, off int64) (header, bool) {
+	h, ok := parseHeader(b)
+	return h, ok && h.tag == s.tag && off+h.size() <= s.size
+}
+
+// headerAt is headerIn for any place of the file.
 func (s *scanner) headerAt(off int64) (header, bool, error) {
 	b, err := s.bytesAt(off, headerSize)
 	if err != nil {
 		return header{}, false, err
 	}
-	h, ok := parseHeader(b)
-	if !ok || h.tag != s.tag || off+h.size() > s.size {
-		return header{}, false, nil
-	}
-	return h, true, nil
+	h, ok := s.headerIn(b, off)
+	return h, ok, nil
 }
 
 // next returns the offset of the first valid header at or after off; ok is
@@ -94,37 +107,29 @@ func (s *scanner) headerAt(off int64) (header, bool, error) {
 func (s *scanner) next(off int64) (at int64, ok bool, err error) {
 	var tag [8]byte
 	binary.LittleEndian.PutUint64(tag[:], s.tag)
-	for off = roundUp(off, recordAlign); off+headerSize <= s.size; {
-		window, err := s.bytesAt(off, scanWindow)
+	off = roundUp(off, recordAlign)
+	for off+headerSize <= s.size {
+		b, err := s.window(off)
 		if err != nil {
 			return 0, false, err
 		}
-		pos := 0
-		for {
-			i := bytes.Index(window[pos:], tag[:])
+		// The tag is the rarest part of a header, at its byte 8.
+		for pos := 8; pos < len(b); pos++ {
+			i := bytes.Index(b[pos:], tag[:])
 			if i < 0 {
 				break
 			}
 			pos += i
-			at := off + int64(pos) - 8
-			if at >= off && at%recordAlign == 0 {
-				_, ok, err := s.headerAt(at)
-				if err != nil || ok {
-					return at, ok, err
-				}
-				// headerAt may have moved the window.
-				if window, err = s.bytesAt(off, scanWindow); err != nil {
-					return 0, false, err
-				}
+			if (pos-8)%recordAlign != 0 {
+				continue
 			}
-			pos++
+			at := off + int64(pos) - 8
+			if _, ok := s.headerIn(b[pos-8:], at); ok {
+				return at, true, nil
+			}
 		}
-		if off+int64(len(window)) >= s.size {
-			break
-		}
-		// A tag may lie across the border of two windows, and the header
-		// starts 8 bytes before it.
-		off += int64(len(window)) - 16
+		// On to the first place of which the header was not seen whole.
+		off += int64(len(b)-headerSize)/recordAlign*recordAlign + recordAlign
 	}
 	return 0, false, nil
 }
@@ -194,7 +199,6 @@ func (s *scanner) run(yield func(scanned) error) (res scanResult, err error) {
 			}
 			if !found {
 				pending = append(pending, bad)
-				off = bad.to
 				break
 			}
 			bad.to = min(bad.to, at)

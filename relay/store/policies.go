@@ -3,34 +3,36 @@ package store
 import (
 	"bytes"
 	"context"
+	"fmt"
 
-	"go.etcd.io/bbolt"
+	bolt "go.etcd.io/bbolt"
 
 	"gatepost/mtasts"
 )
 
-// Policies returns the part of the database that keeps policies. It lives as
-// long as the Store.
+// Policies returns the part of the database that keeps policies for
+// mtasts.Cache.
 func (s *Store) Policies() mtasts.Store { return policies{s} }
 
-// policies implements mtasts.Store; its contract is there.
 type policies struct{ s *Store }
 
 // Load implements mtasts.Store.
-func (p policies) Load(ctx context.Context, domain string) ([]byte, error) {
+func (p policies) Load(ctx context.Context, domain string) (value []byte, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	var out []byte
-	err := p.s.db.View(func(tx *bbolt.Tx) error {
-		v := tx.Bucket(bucketPolicies).Get([]byte(domain))
-		if v == nil {
-			return mtasts.ErrNotStored
-		}
-		out = bytes.Clone(v)
+	err = p.s.view(func(tx *bolt.Tx) error {
+		// What bbolt gives is valid only within the transaction.
+		value = bytes.Clone(tx.Bucket(bucketPolicies).Get([]byte(domain)))
 		return nil
 	})
-	return out, err
+	if err != nil {
+		return nil, fmt.Errorf("store: policy of %s: %w", domain, err)
+	}
+	if value == nil {
+		return nil, mtasts.ErrNotStored
+	}
+	return value, nil
 }
 
 // Save implements mtasts.Store.
@@ -38,9 +40,13 @@ func (p policies) Save(ctx context.Context, domain string, value []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return p.s.db.Update(func(tx *bbolt.Tx) error {
-		return tx.Bucket(bucketPolicies).Put([]byte(domain), bytes.Clone(value))
+	err := p.s.update(func(tx *bolt.Tx) error {
+		return tx.Bucket(bucketPolicies).Put([]byte(domain), value)
 	})
+	if err != nil {
+		return fmt.Errorf("store: policy of %s: %w", domain, err)
+	}
+	return nil
 }
 
 // Delete implements mtasts.Store.
@@ -48,19 +54,45 @@ func (p policies) Delete(ctx context.Context, domain string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return p.s.db.Update(func(tx *bbolt.Tx) error {
+	err := p.s.update(func(tx *bolt.Tx) error {
 		return tx.Bucket(bucketPolicies).Delete([]byte(domain))
 	})
+	if err != nil {
+		return fmt.Errorf("store: policy of %s: %w", domain, err)
+	}
+	return nil
 }
 
-// List implements mtasts.Store.
+// List implements mtasts.Store. yield is called without a transaction.
 func (p policies) List(ctx context.Context, yield func(domain string, value []byte) error) error {
-	return p.s.db.View(func(tx *bbolt.Tx) error {
-		return tx.Bucket(bucketPolicies).ForEach(func(k, v []byte) error {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			return yield(string(k), bytes.Clone(v))
+	var domains []string
+	err := p.s.view(func(tx *bolt.Tx) error {
+		return tx.Bucket(bucketPolicies).ForEach(func(k, _ []byte) error {
+			domains = append(domains, string(k))
+			return ctx.Err()
 		})
 	})
+	if err != nil {
+		return fmt.Errorf("store: policies: %w", err)
+	}
+	for _, domain := range domains {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		var value []byte
+		err := p.s.view(func(tx *bolt.Tx) error {
+			value = bytes.Clone(tx.Bucket(bucketPolicies).Get([]byte(domain)))
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("store: policy of %s: %w", domain, err)
+		}
+		if value == nil {
+			continue // deleted meanwhile
+		}
+		if err := yield(domain, value); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -1,55 +1,57 @@
-// Package store is the relay's database: the saved policies of other domains,
-// the history of attempts, and counters by day. It is one bbolt file and the
-// only importer of bbolt.
+// Package store keeps what Gatepost remembers besides mail: the policy cache
+// of mtasts, the history of delivery attempts and counters per day, in one
+// bbolt database. It is the only importer of bbolt.
 //
-// Waiting mail is not here: it is in relay/spool, and losing this file loses no
-// message. Policies are durable when Save returns; history and counters are
-// gathered in memory and written once a second by Run, so that they are not in
-// the path to 250 and cost one write however busy the relay is.
+// It holds no mail and is not in the path to 250: the spool does not depend on
+// it. A database that is damaged is set aside under a dated name, reported,
+// and begun anew; what is lost then is the history and the saved policies,
+// which are fetched again.
 //
-//	bucket "policies"   policy domain -> value of mtasts.Cache
-//	bucket "attempts"   big-endian sequence number (8 bytes) -> Attempt as JSON
-//	bucket "days"       "2026-11-23 name" -> decimal sum
+// Policies are durable when Save returns. Attempts and counters are collected
+// and written once a second, so that a power cut can lose the last second of
+// them.
 package store
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
-	"go.etcd.io/bbolt"
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"gatepost/relay/event"
 )
 
-// Buckets of the file.
-var (
-	bucketPolicies = []byte("policies")
-	bucketAttempts = []byte("attempts")
-	bucketDays     = []byte("days")
+const (
+	pageSize = 4096
+	// lockTimeout bounds the wait for another process that has the database
+	// open.
+	lockTimeout = 5 * time.Second
+	// flushEvery is how often attempts and counters are written.
+	flushEvery = time.Second
+	// defaultAttempts is how long the history is when nothing is configured.
+	defaultAttempts = 10_000
 )
 
-const (
-	defaultAttempts = 10000
-	defaultFound    = 100
-	flushEvery      = time.Second
-	// maxPending bounds what is kept in memory when the file cannot be written.
-	maxPending = 20000
-	openWait   = 5 * time.Second
-	keepDays   = 400
-	dateForm   = "2006-01-02"
+// The buckets.
+var (
+	bucketPolicies = []byte("policies")
+	bucketHistory  = []byte("history")
+	bucketDays     = []byte("days")
 )
 
 // Config configures a [Store]. The zero value is usable.
 type Config struct {
 	// Attempts is how many attempts the history keeps; zero means 10,000.
 	Attempts int
-	// Events hears of damage. Nil discards.
+	// Events gets an [event.SpoolDamaged] when the database was damaged. Nil
+	// discards.
 	Events event.Sink
 	Now    func() time.Time // nil means time.Now
 	Log    *slog.Logger     // nil discards
@@ -58,127 +60,179 @@ type Config struct {
 // Store is an open database. Its methods may be called from many goroutines at
 // once.
 type Store struct {
-	cfg Config
-	db  *bbolt.DB
+	db       *bolt.DB
+	now      func() time.Time
+	log      *slog.Logger
+	attempts int
+	setAside string
 
+	// flushing is held while collected facts go from memory to the database,
+	// and shared while both are read.
+	flushing sync.RWMutex
 	mu       sync.Mutex
-	attempts []Attempt
-	counts   map[string]int64
+	pending  []Attempt
+	counts   map[dayCounter]int64
 }
 
-// Open opens the database, or makes it. A file that is damaged is renamed to
-// name.damaged-DATE, reported as an event.SpoolDamaged, and a new one is begun:
-// policies are then fetched again when they are needed. The error is that of a
-// disk that cannot be used. The caller must call Close.
+// Open opens the database name in root, or begins one. When the file is
+// damaged it is renamed to name.damaged-DATE and a new one is begun; see
+// [Store.SetAside]. It starts nothing: see [Store.Run]. The caller calls Close.
+//
+// An error means that there is no database: the folder cannot be used, or
+// another process has the database open.
 func Open(root *os.Root, name string, cfg Config) (*Store, error) {
-	if cfg.Attempts == 0 {
-		cfg.Attempts = defaultAttempts
+	s := &Store{now: cfg.Now, log: cfg.Log, attempts: cfg.Attempts, counts: make(map[dayCounter]int64)}
+	if s.now == nil {
+		s.now = time.Now
 	}
-	if cfg.Events == nil {
-		cfg.Events = event.Discard
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
 	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
+	if s.attempts <= 0 {
+		s.attempts = defaultAttempts
 	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
+	damage := verify(root, name)
+	if damage == nil {
+		damage = s.open(root, name)
 	}
-	s := &Store{cfg: cfg, counts: map[string]int64{}}
-	err := s.open(root, name)
-	if err == nil {
+	if damage == nil {
 		return s, nil
 	}
-	if errors.Is(err, os.ErrPermission) || errors.Is(err, bbolt.ErrTimeout) {
-		return nil, err
+	if !errors.Is(damage, errDamaged) {
+		return nil, fmt.Errorf("store: %w", damage)
 	}
-	aside := name + ".damaged-" + cfg.Now().UTC().Format("20060102T150405")
-	if renameErr := root.Rename(name, aside); renameErr != nil {
-		return nil, errors.Join(err, renameErr)
+	aside, err := setAside(root, name, s.now())
+	if err != nil {
+		return nil, fmt.Errorf("store: %w (%w)", err, damage)
 	}
-	if err2 := s.open(root, name); err2 != nil {
-		// It was not the file: put it back.
-		return nil, errors.Join(err2, root.Rename(aside, name))
+	s.setAside = aside
+	s.log.Error("store: the database is damaged and was set aside", "file", aside, "error", damage)
+	if cfg.Events != nil {
+		cfg.Events(event.SpoolDamaged{Time: s.now(), Detail: fmt.Sprintf(
+			"the database %s was damaged (%v) and set aside as %s; saved policies and the history begin anew, no message is affected", name, damage, aside)})
 	}
-	cfg.Events(event.SpoolDamaged{Time: cfg.Now(), Detail: fmt.Sprintf("the database was damaged (%v) and was set aside as %s", err, aside)})
+	if err := s.open(root, name); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
 	return s, nil
 }
 
-// open opens the file and makes its buckets.
-func (s *Store) open(root *os.Root, name string) error {
-	if err := inspect(root, name); err != nil {
-		return err
-	}
-	db, err := bbolt.Open(filepath.Join(root.Name(), name), 0o600, options(root, false))
+// SetAside returns the name of the file that a damaged database was renamed to
+// by Open, "" when it was not damaged.
+func (s *Store) SetAside() string { return s.setAside }
+
+// errDamaged means that the file is not a database that can be used.
+var errDamaged = errors.New("damaged")
+
+// open opens the file, which verify has approved, and makes the buckets.
+func (s *Store) open(root *os.Root, name string) (err error) {
+	db, err := openBolt(root, name)
 	if err != nil {
 		return err
 	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, b := range [][]byte{bucketPolicies, bucketAttempts, bucketDays} {
-			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
+	s.db = db
+	err = s.update(func(tx *bolt.Tx) error {
+		for _, bucket := range [][]byte{bucketPolicies, bucketHistory, bucketDays} {
+			if _, err := tx.CreateBucketIfNotExists(bucket); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		return errors.Join(err, db.Close())
+		return errors.Join(damaging(err), db.Close())
 	}
-	s.db = db
 	return nil
 }
 
-func options(root *os.Root, readOnly bool) *bbolt.Options {
-	return &bbolt.Options{
-		PageSize: 4096, NoFreelistSync: true, Timeout: openWait, ReadOnly: readOnly,
-		OpenFile: func(path string, flag int, mode os.FileMode) (*os.File, error) {
-			return root.OpenFile(filepath.Base(path), flag, mode)
-		},
+// damaging makes errDamaged of the errors of bbolt that mean it.
+func damaging(err error) error {
+	for _, sign := range []error{
+		berrors.ErrInvalid, berrors.ErrVersionMismatch, berrors.ErrChecksum,
+		berrors.ErrIncompatibleValue, berrors.ErrBucketNotFound,
+	} {
+		if errors.Is(err, sign) {
+			return fmt.Errorf("%w: %w", errDamaged, err)
+		}
 	}
+	return err
 }
 
-// inspect reads every page of an existing file. bbolt panics on a damaged page,
-// and when it opens a file for writing it does so in a goroutine of its own,
-// where nobody could catch it: so the file is read first, without writing.
-func inspect(root *os.Root, name string) (err error) {
-	if _, err := root.Stat(name); errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	db, err := bbolt.Open(filepath.Join(root.Name(), name), 0o600, options(root, true))
-	if err != nil {
-		return err
-	}
+func openBolt(root *os.Root, name string) (db *bolt.DB, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("%v", r)
+			err = fmt.Errorf("%w: %v", errDamaged, r)
 		}
-		err = errors.Join(err, db.Close())
 	}()
-	return db.View(func(tx *bbolt.Tx) error {
-		return tx.ForEach(func(_ []byte, b *bbolt.Bucket) error {
-			return b.ForEach(func(_, _ []byte) error { return nil })
-		})
+	db, err = bolt.Open(name, 0o600, &bolt.Options{
+		Timeout:        lockTimeout,
+		PageSize:       pageSize,
+		NoFreelistSync: true,
+		FreelistType:   bolt.FreelistMapType,
+		NoStatistics:   true,
+		OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
+			return root.OpenFile(name, flag, mode)
+		},
 	})
+	if err != nil {
+		return nil, damaging(err)
+	}
+	db.AllocSize = 1 << 20
+	return db, nil
 }
 
-// Run writes history and counters once a second until ctx is done, and then
-// once more. A write that fails is tried again and logged; it is never an error
-// of Run, since only figures depend on it.
+// setAside renames a damaged database.
+func setAside(root *os.Root, name string, now time.Time) (string, error) {
+	base := name + ".damaged-" + now.UTC().Format("20060102-150405")
+	aside := base
+	for i := 2; ; i++ {
+		if _, err := root.Lstat(aside); errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		aside = fmt.Sprintf("%s-%d", base, i)
+	}
+	return aside, root.Rename(name, aside)
+}
+
+// update runs a read-write transaction; a panic in the database is an error.
+func (s *Store) update(fn func(*bolt.Tx) error) error { return guarded(s.db.Update, fn) }
+
+// view runs a read-only transaction.
+func (s *Store) view(fn func(*bolt.Tx) error) error { return guarded(s.db.View, fn) }
+
+func guarded(run func(func(*bolt.Tx) error) error, fn func(*bolt.Tx) error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("store: %w: %v", errDamaged, r)
+		}
+	}()
+	return run(fn)
+}
+
+// Run writes what is collected once a second until ctx ends, then once more,
+// and returns nil.
 func (s *Store) Run(ctx context.Context) error {
 	tick := time.NewTicker(flushEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			s.flush()
+			s.logFlush()
 			return nil
 		case <-tick.C:
-			s.flush()
+			s.logFlush()
 		}
 	}
 }
 
-// Close writes what is pending and closes the file. It may be called again.
+func (s *Store) logFlush() {
+	if err := s.flush(); err != nil {
+		s.log.Error("store: history is not written yet", "error", err)
+	}
+}
+
+// Close writes what is collected and closes the database. Run must have ended.
 func (s *Store) Close() error {
-	s.flush()
-	return s.db.Close()
+	err := s.flush()
+	return errors.Join(err, s.db.Close())
 }

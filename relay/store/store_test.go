@@ -1,203 +1,336 @@
-package store_test
+package store
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
-	"path/filepath"
-	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"gatepost/mtasts"
 	"gatepost/mtasts/storetest"
 	"gatepost/relay/event"
-	"gatepost/relay/store"
 	"gatepost/relay/verdict"
 )
 
-const name = "gatepost.db"
+const testName = "gatepost.db"
 
-func open(t *testing.T, dir string, cfg store.Config) *store.Store {
+func testRoot(t *testing.T) *os.Root {
 	t.Helper()
-	root, err := os.OpenRoot(dir)
+	root, err := os.OpenRoot(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { root.Close() })
-	s, err := store.Open(root, name, cfg)
+	return root
+}
+
+func openStore(t *testing.T, root *os.Root, cfg Config) *Store {
+	t.Helper()
+	s, err := Open(root, testName, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
-// The contract of mtasts.Store, with the library's own suite.
-func TestPoliciesKeepTheContract(t *testing.T) {
-	type opened struct {
-		storetest.Store
-		s   *store.Store
-		dir string
-	}
-	start := func(t *testing.T, dir string) storetest.Store {
-		s := open(t, dir, store.Config{})
+// closing is a policy store that knows its database.
+type closing struct {
+	mtasts.Store
+	s    *Store
+	root *os.Root
+}
+
+func TestPolicies(t *testing.T) {
+	open := func(t *testing.T, root *os.Root) storetest.Store {
+		s := openStore(t, root, Config{})
 		t.Cleanup(func() { s.Close() })
-		return opened{s.Policies(), s, dir}
+		return closing{s.Policies(), s, root}
 	}
 	storetest.Run(t, storetest.Config{
-		NotStored: mtasts.ErrNotStored, MaxSize: mtasts.MaxEntrySize,
-		Open: func(t *testing.T) storetest.Store { return start(t, t.TempDir()) },
-		Reopen: func(t *testing.T, old storetest.Store) storetest.Store {
-			o := old.(opened)
-			if err := o.s.Close(); err != nil {
-				t.Fatal(err)
-			}
-			return start(t, o.dir)
+		NotStored: mtasts.ErrNotStored,
+		MaxSize:   mtasts.MaxEntrySize,
+		Open:      func(t *testing.T) storetest.Store { return open(t, testRoot(t)) },
+		Reopen: func(t *testing.T, s storetest.Store) storetest.Store {
+			c := s.(closing)
+			c.s.Close()
+			return open(t, c.root)
 		},
 	})
 }
 
-func TestHistory(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir, store.Config{Attempts: 5})
-	at := time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
-	for i := range 8 {
-		s.AddAttempt(store.Attempt{
-			Time: at.Add(time.Duration(i) * time.Minute), ID: fmt.Sprint("m", i%2), Rcpt: fmt.Sprintf("r%d@a.example", i),
-			Verdict: verdict.Verdict{Domain: "a.example", Outcome: verdict.Held},
-		})
+func attemptNo(i int) Attempt {
+	return Attempt{
+		Time: time.Unix(int64(i), 0).UTC(), ID: fmt.Sprintf("id%d", i/2), Rcpt: fmt.Sprintf("User%d@example.com", i%3),
+		Verdict: verdict.Verdict{Outcome: verdict.Held, Domain: []string{"a.example", "b.example"}[i%2]},
 	}
+}
+
+func TestHistory(t *testing.T) {
+	root := testRoot(t)
+	s := openStore(t, root, Config{Attempts: 10})
+	for i := range 25 {
+		s.AddAttempt(attemptNo(i))
+		if i%4 == 3 {
+			if err := s.flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	tests := []struct {
+		name string
+		o    HistoryOptions
+		want []int // seconds
+	}{
+		// The last one is not written yet, ten are.
+		{"all", HistoryOptions{}, []int{24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14}},
+		{"limit", HistoryOptions{Limit: 2}, []int{24, 23}},
+		{"message", HistoryOptions{ID: "id10"}, []int{21, 20}},
+		{"recipient", HistoryOptions{Rcpt: "user0@EXAMPLE.com"}, []int{24, 21, 18, 15}},
+		{"domain", HistoryOptions{Domain: "b.example", Limit: 3}, []int{23, 21, 19}},
+		{"nothing", HistoryOptions{ID: "id1"}, nil},
+	}
+	check := func() {
+		t.Helper()
+		for _, tt := range tests {
+			list, err := s.Attempts(tt.o)
+			var got []int
+			for _, a := range list {
+				got = append(got, int(a.Time.Unix()))
+			}
+			if err != nil || fmt.Sprint(got) != fmt.Sprint(tt.want) {
+				t.Errorf("%s: got %v, %v, want %v", tt.name, got, err, tt.want)
+			}
+		}
+	}
+	check()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, dir, store.Config{Attempts: 5})
+	s = openStore(t, root, Config{Attempts: 10})
 	defer s.Close()
-	got, err := s.Attempts(store.HistoryOptions{})
-	if err != nil || len(got) != 5 || got[0].Rcpt != "r7@a.example" || got[4].Rcpt != "r3@a.example" {
-		t.Errorf("got %d attempts, %v: %+v; want the newest five, newest first", len(got), err, got)
-	}
-	for _, c := range []struct {
-		o    store.HistoryOptions
-		want int
-	}{
-		{store.HistoryOptions{ID: "m1"}, 3},
-		{store.HistoryOptions{Rcpt: "R5@a.example"}, 1},
-		{store.HistoryOptions{Domain: "A.example"}, 5},
-		{store.HistoryOptions{Domain: "b.example"}, 0},
-		{store.HistoryOptions{Limit: 2}, 2},
-	} {
-		if got, err := s.Attempts(c.o); err != nil || len(got) != c.want {
-			t.Errorf("%+v: got %d, %v; want %d", c.o, len(got), err, c.want)
-		}
+	tests[0].want = tests[0].want[:10]
+	check()
+	if got, _ := s.Attempts(HistoryOptions{Limit: 1}); got[0].Verdict.Outcome != verdict.Held {
+		t.Errorf("got %+v", got[0])
 	}
 }
 
 func TestDays(t *testing.T) {
-	dir := t.TempDir()
-	at := time.Date(2026, 11, 24, 23, 59, 0, 0, time.UTC)
-	s := open(t, dir, store.Config{Now: func() time.Time { return at }})
-	s.Count(at, "delivered", 2)
-	s.Count(at, "delivered", 1)
-	s.Count(at.Add(2*time.Minute), "delivered", 5)
-	s.Count(at.AddDate(-2, 0, 0), "delivered", 9) // too long ago to be kept
-	want := map[string]map[string]int64{"2026-11-24": {"delivered": 3}, "2026-11-25": {"delivered": 5}}
-	check := func(when string) {
-		t.Helper()
-		if got, err := s.Days("2026-01-01", "2026-12-31"); err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: got %v, %v; want %v", when, got, err, want)
-		}
-	}
-	check("before the write")
-	if err := s.Close(); err != nil {
+	root := testRoot(t)
+	s := openStore(t, root, Config{})
+	day := time.Date(2026, 11, 23, 23, 59, 0, 0, time.UTC)
+	s.Count(day, "delivered", 2)
+	s.Count(day.Add(2*time.Minute), "delivered", 3)
+	if err := s.flush(); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, dir, store.Config{Now: func() time.Time { return at }})
+	s.Count(day, "delivered", 5)
+	s.Count(day, "held", 1)
+	check := func() {
+		t.Helper()
+		days, err := s.Days("2026-11-23", "2026-11-24")
+		want := map[string]map[string]int64{"2026-11-23": {"delivered": 7, "held": 1}, "2026-11-24": {"delivered": 3}}
+		if err != nil || fmt.Sprint(days) != fmt.Sprint(want) {
+			t.Errorf("got %v, %v, want %v", days, err, want)
+		}
+		if days, _ := s.Days("2026-11-24", "2026-12-31"); len(days) != 1 {
+			t.Errorf("got %v, want one day", days)
+		}
+	}
+	check()
+	s.Close()
+	s = openStore(t, root, Config{})
 	defer s.Close()
-	check("after a restart")
-	if got, _ := s.Days("2000-01-01", "2025-12-31"); len(got) != 0 {
-		t.Errorf("old days are kept: %v", got)
+	check()
+	s.Count(day.AddDate(2, 0, 0), "delivered", 1)
+	if err := s.flush(); err != nil {
+		t.Fatal(err)
+	}
+	if days, _ := s.Days("", "9999"); len(days) != 1 {
+		t.Errorf("got %v, want the old days gone", days)
 	}
 }
 
-// A damaged file is set aside and reported, and the relay goes on.
-func TestDamagedFile(t *testing.T) {
-	for _, c := range []struct {
+func TestRunWritesEverySecond(t *testing.T) {
+	root := testRoot(t)
+	synctest.Test(t, func(t *testing.T) {
+		s := openStore(t, root, Config{})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- s.Run(ctx) }()
+		s.AddAttempt(attemptNo(1))
+		time.Sleep(1100 * time.Millisecond)
+		synctest.Wait()
+		s.mu.Lock()
+		if len(s.pending) != 0 {
+			t.Error("not written after a second")
+		}
+		s.mu.Unlock()
+		s.AddAttempt(attemptNo(2))
+		cancel()
+		<-done
+		if len(s.pending) != 0 {
+			t.Error("not written at the end of Run")
+		}
+		s.Close()
+	})
+}
+
+// fill makes a database with a few hundred pages and returns its bytes.
+func fill(t *testing.T) []byte {
+	t.Helper()
+	root := testRoot(t)
+	s := openStore(t, root, Config{})
+	for i := range 300 {
+		s.AddAttempt(attemptNo(i))
+		s.Count(time.Unix(int64(i)*86400, 0), "delivered", 1)
+	}
+	for i := range 20 {
+		if err := s.Policies().Save(t.Context(), fmt.Sprintf("d%d.example", i), bytes.Repeat([]byte{byte(i)}, 1+i*700)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	data, err := root.ReadFile(testName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// use reads and writes everything once.
+func use(t *testing.T, s *Store) {
+	t.Helper()
+	if _, err := s.Attempts(HistoryOptions{Limit: 1 << 20}); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Days("", "9999"); err != nil {
+		t.Error(err)
+	}
+	err := s.Policies().List(t.Context(), func(string, []byte) error { return nil })
+	if err != nil {
+		t.Error(err)
+	}
+	s.AddAttempt(attemptNo(1))
+	if err := s.flush(); err != nil {
+		t.Error(err)
+	}
+	if err := s.Policies().Save(t.Context(), "new.example", bytes.Repeat([]byte("x"), 50000)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDamaged(t *testing.T) {
+	good := fill(t)
+	tests := []struct {
 		name   string
-		damage func(b []byte) []byte
+		damage func([]byte) []byte
+		aside  bool
 	}{
-		{"no database at all", func([]byte) []byte { return []byte("this is no database, but a text of some length") }},
-		{"both heads", func(b []byte) []byte { clear(b[:8192]); return b }},
-		{"the pages behind the heads", func(b []byte) []byte {
-			for i := 8192; i < len(b); i++ {
-				b[i] = 0xee
-			}
-			return b
-		}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			dir := t.TempDir()
-			s := open(t, dir, store.Config{})
-			for i := range 50 {
-				if err := s.Policies().Save(t.Context(), fmt.Sprintf("d%d.example", i), make([]byte, 500)); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if err := s.Close(); err != nil {
+		{"intact", func(b []byte) []byte { return b }, false},
+		{"empty", func([]byte) []byte { return nil }, false},
+		{"text", func([]byte) []byte { return []byte(strings.Repeat("not a database\n", 1000)) }, true},
+		{"short", func(b []byte) []byte { return b[:100] }, true},
+		{"cut in half", func(b []byte) []byte { return b[:len(b)/2/pageSize*pageSize] }, true},
+		{"cut after the meta pages", func(b []byte) []byte { return b[:2*pageSize] }, true},
+		{"one meta page", func(b []byte) []byte { clear(b[:pageSize]); return b }, false},
+		{"no meta page", func(b []byte) []byte { clear(b[:2*pageSize]); return b }, true},
+		{"zeros", func(b []byte) []byte { clear(b[2*pageSize:]); return b }, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			root := testRoot(t)
+			if err := root.WriteFile(testName, tt.damage(bytes.Clone(good)), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			path := filepath.Join(dir, name)
-			b, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(path, c.damage(b), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			var told []string
-			s = open(t, dir, store.Config{Events: func(e event.Event) {
-				if d, ok := e.(event.SpoolDamaged); ok {
-					told = append(told, d.Detail)
-				}
-			}})
+			reported := 0
+			s := openStore(t, root, Config{
+				Now:    func() time.Time { return time.Date(2026, 11, 23, 1, 2, 3, 0, time.UTC) },
+				Events: func(event.Event) { reported++ },
+			})
 			defer s.Close()
-			if len(told) != 1 || !strings.Contains(told[0], "set aside") {
-				t.Errorf("got the events %q, want one that says what was set aside", told)
+			use(t, s)
+			if got := s.SetAside(); (got != "") != tt.aside || (reported == 1) != tt.aside {
+				t.Errorf("set aside as %q, reported %d times", got, reported)
 			}
-			if aside, _ := filepath.Glob(path + ".damaged-*"); len(aside) != 1 {
-				t.Errorf("got %v, want the old file beside the new one", aside)
-			}
-			if err := s.Policies().Save(t.Context(), "a.example", []byte("x")); err != nil {
-				t.Errorf("the new database cannot be used: %v", err)
+			if tt.aside {
+				if _, err := root.Stat("gatepost.db.damaged-20261123-010203"); err != nil {
+					t.Error(err)
+				}
 			}
 		})
 	}
 }
 
-// One write a second, however much happens.
-func TestRunWritesOnceASecond(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir, store.Config{})
+func TestSetAsideTwice(t *testing.T) {
+	root := testRoot(t)
+	now := func() time.Time { return time.Date(2026, 11, 23, 1, 2, 3, 0, time.UTC) }
+	for _, want := range []string{"gatepost.db.damaged-20261123-010203", "gatepost.db.damaged-20261123-010203-2"} {
+		if err := root.WriteFile(testName, []byte("rubbish"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := openStore(t, root, Config{Now: now})
+		if got := s.SetAside(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		s.Close()
+	}
+}
+
+// Another process that has the database open is not damage.
+func TestLocked(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits five seconds for the lock")
+	}
+	root := testRoot(t)
+	s := openStore(t, root, Config{})
 	defer s.Close()
-	s.AddAttempt(store.Attempt{ID: "m1"})
-	if got, _ := s.Attempts(store.HistoryOptions{}); len(got) != 0 {
-		t.Error("an attempt was written at once")
+	if _, err := Open(root, testName, Config{}); err == nil {
+		t.Fatal("opened twice")
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	defer func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
+	if _, err := root.Stat(testName); err != nil {
+		t.Error(err)
+	}
+}
+
+// Whatever is wrong with the file, Open ends with a database that works, and
+// nothing ends the process.
+func TestRandomDamage(t *testing.T) {
+	good := fill(t)
+	rng := rand.New(rand.NewPCG(1, 1))
+	asides := 0
+	for i := range 300 {
+		data := bytes.Clone(good)
+		for range 1 + rng.IntN(20) {
+			at := rng.IntN(len(data))
+			if rng.IntN(2) == 0 { // where the structure is
+				at = at/pageSize*pageSize + rng.IntN(200)
+			}
+			data[at] = byte(rng.Uint32())
 		}
-	}()
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if got, _ := s.Attempts(store.HistoryOptions{}); len(got) == 1 {
-			return
+		if rng.IntN(5) == 0 {
+			data = data[:rng.IntN(len(data))]
 		}
-		if time.Now().After(end) {
-			t.Fatal("nothing was written")
+		root := testRoot(t)
+		if err := root.WriteFile(testName, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := openStore(t, root, Config{})
+		use(t, s)
+		if s.SetAside() != "" {
+			asides++
+		}
+		s.Close()
+		if t.Failed() {
+			t.Fatalf("in round %d", i)
 		}
 	}
+	t.Logf("%d of 300 damaged files were set aside", asides)
 }

@@ -1,0 +1,176 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io/fs"
+	"os"
+)
+
+// The file format of bbolt, version 2: pages of one size; the first two are
+// meta pages, the valid one with the higher transaction number counts.
+const (
+	boltMagic   = 0xED0CDAED
+	boltVersion = 2
+
+	pageHeader  = 16
+	elementSize = 16
+	flagBranch  = 0x01
+	flagLeaf    = 0x02
+	flagBucket  = 0x01 // of a leaf element
+	bucketSize  = 16   // root page and sequence
+	maxDepth    = 64
+)
+
+// verify reads every page that can be reached and checks its structure. bbolt
+// maps the file into memory and trusts what it finds: a page that points
+// nowhere would end the process. The answer is nil when there is no file, and
+// errDamaged when it cannot be used.
+func verify(root *os.Root, name string) error {
+	f, err := root.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() == 0 {
+		return nil // bbolt makes a new one of it
+	}
+	v := verifier{f: f, size: info.Size(), seen: make(map[uint64]bool)}
+	top, err := v.meta()
+	if err == nil {
+		err = v.tree(top, 0)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	return nil
+}
+
+type verifier struct {
+	f    *os.File
+	size int64
+	high uint64 // no page has this number or a higher one
+	seen map[uint64]bool
+}
+
+// meta returns the root page of the newest transaction.
+func (v *verifier) meta() (top uint64, err error) {
+	var newest uint64
+	found := false
+	for page := range int64(2) {
+		b := make([]byte, pageHeader+64)
+		if _, err := v.f.ReadAt(b, page*pageSize); err != nil {
+			continue
+		}
+		b = b[pageHeader:]
+		le := binary.LittleEndian
+		sum := fnv.New64a()
+		sum.Write(b[:56])
+		if le.Uint32(b) != boltMagic || le.Uint32(b[4:]) != boltVersion || le.Uint32(b[8:]) != pageSize || le.Uint64(b[56:]) != sum.Sum64() {
+			continue
+		}
+		if tx := le.Uint64(b[48:]); !found || tx > newest {
+			found, newest = true, tx
+			top, v.high = le.Uint64(b[16:]), le.Uint64(b[40:])
+		}
+	}
+	if !found {
+		return 0, errors.New("no valid meta page")
+	}
+	return top, nil
+}
+
+// tree checks the page id and everything below it.
+func (v *verifier) tree(id uint64, depth int) error {
+	if id < 2 || id >= v.high || depth > maxDepth {
+		return fmt.Errorf("page %d does not exist", id)
+	}
+	head := make([]byte, pageHeader)
+	if _, err := v.f.ReadAt(head, int64(id)*pageSize); err != nil {
+		return fmt.Errorf("page %d: %w", id, err)
+	}
+	le := binary.LittleEndian
+	pages := uint64(le.Uint32(head[12:])) + 1
+	if le.Uint64(head) != id || pages > v.high-id || int64(id+pages)*pageSize > v.size {
+		return fmt.Errorf("page %d has a wrong header", id)
+	}
+	for p := id; p < id+pages; p++ {
+		if v.seen[p] {
+			return fmt.Errorf("page %d is used twice", p)
+		}
+		v.seen[p] = true
+	}
+	b := make([]byte, pages*pageSize)
+	if _, err := v.f.ReadAt(b, int64(id)*pageSize); err != nil {
+		return fmt.Errorf("page %d: %w", id, err)
+	}
+	if err := v.page(b, depth); err != nil {
+		return fmt.Errorf("page %d: %w", id, err)
+	}
+	return nil
+}
+
+// page checks the elements of a page, or of a small bucket that is kept in the
+// value of its parent.
+func (v *verifier) page(b []byte, depth int) error {
+	le := binary.LittleEndian
+	flags, count := le.Uint16(b[8:]), int(le.Uint16(b[10:]))
+	if flags != flagBranch && flags != flagLeaf || pageHeader+count*elementSize > len(b) || flags == flagBranch && count == 0 {
+		return errors.New("wrong header")
+	}
+	var last []byte
+	for i := range count {
+		at := pageHeader + i*elementSize
+		e := b[at:]
+		var pos, keyLen, valueLen uint64
+		if flags == flagLeaf {
+			pos, keyLen, valueLen = uint64(le.Uint32(e[4:])), uint64(le.Uint32(e[8:])), uint64(le.Uint32(e[12:]))
+		} else {
+			pos, keyLen = uint64(le.Uint32(e)), uint64(le.Uint32(e[4:]))
+		}
+		if pos < uint64((count-i)*elementSize) || uint64(at)+pos+keyLen+valueLen > uint64(len(b)) {
+			return fmt.Errorf("element %d lies outside", i)
+		}
+		data := e[pos:]
+		key, value := data[:keyLen], data[keyLen:][:valueLen]
+		if i > 0 && bytes.Compare(last, key) >= 0 {
+			return fmt.Errorf("element %d is out of order", i)
+		}
+		last = key
+		var err error
+		switch {
+		case flags == flagBranch:
+			err = v.tree(le.Uint64(e[8:]), depth+1)
+		case le.Uint32(e)&flagBucket != 0:
+			err = v.bucket(value, depth+1)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bucket checks the value that describes a bucket.
+func (v *verifier) bucket(value []byte, depth int) error {
+	if len(value) < bucketSize || depth > maxDepth {
+		return errors.New("a bucket is cut short")
+	}
+	if top := binary.LittleEndian.Uint64(value); top != 0 {
+		return v.tree(top, depth)
+	}
+	if value = value[bucketSize:]; len(value) < pageHeader {
+		return errors.New("a bucket is cut short")
+	}
+	return v.page(value, depth)
+}

@@ -48,7 +48,7 @@ func verify(root *os.Root, name string) error {
 	v := verifier{f: f, size: info.Size(), seen: make(map[uint64]bool)}
 	top, err := v.meta()
 	if err == nil {
-		err = v.tree(top, 0)
+		_, err = v.tree(top, 0, nil, nil)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", errDamaged, err)
@@ -90,45 +90,48 @@ func (v *verifier) meta() (top uint64, err error) {
 	return top, nil
 }
 
-// tree checks the page id and everything below it.
-func (v *verifier) tree(id uint64, depth int) error {
+// tree checks the page id and everything below it. Its keys must not be less
+// than low and must be less than high, where these are not nil; it returns the
+// greatest of them. (bbolt checks the same when it opens a file for writing, but
+// it panics, beside a goroutine that goes on reading.)
+func (v *verifier) tree(id uint64, depth int, low, high []byte) (greatest []byte, err error) {
 	if id < 2 || id >= v.high || depth > maxDepth {
-		return fmt.Errorf("page %d does not exist", id)
+		return nil, fmt.Errorf("page %d does not exist", id)
 	}
 	head := make([]byte, pageHeader)
 	if _, err := v.f.ReadAt(head, int64(id)*pageSize); err != nil {
-		return fmt.Errorf("page %d: %w", id, err)
+		return nil, fmt.Errorf("page %d: %w", id, err)
 	}
 	le := binary.LittleEndian
 	pages := uint64(le.Uint32(head[12:])) + 1
 	if le.Uint64(head) != id || pages > v.high-id || int64(id+pages)*pageSize > v.size {
-		return fmt.Errorf("page %d has a wrong header", id)
+		return nil, fmt.Errorf("page %d has a wrong header", id)
 	}
 	for p := id; p < id+pages; p++ {
 		if v.seen[p] {
-			return fmt.Errorf("page %d is used twice", p)
+			return nil, fmt.Errorf("page %d is used twice", p)
 		}
 		v.seen[p] = true
 	}
 	b := make([]byte, pages*pageSize)
 	if _, err := v.f.ReadAt(b, int64(id)*pageSize); err != nil {
-		return fmt.Errorf("page %d: %w", id, err)
+		return nil, fmt.Errorf("page %d: %w", id, err)
 	}
-	if err := v.page(b, depth); err != nil {
-		return fmt.Errorf("page %d: %w", id, err)
+	if greatest, err = v.page(b, depth, low, high); err != nil {
+		return nil, fmt.Errorf("page %d: %w", id, err)
 	}
-	return nil
+	return greatest, nil
 }
 
 // page checks the elements of a page, or of a small bucket that is kept in the
-// value of its parent.
-func (v *verifier) page(b []byte, depth int) error {
+// value of its parent. The bounds of the keys are those of tree.
+func (v *verifier) page(b []byte, depth int, low, high []byte) (greatest []byte, err error) {
 	le := binary.LittleEndian
 	flags, count := le.Uint16(b[8:]), int(le.Uint16(b[10:]))
 	if flags != flagBranch && flags != flagLeaf || pageHeader+count*elementSize > len(b) || flags == flagBranch && count == 0 {
-		return errors.New("wrong header")
+		return nil, errors.New("wrong header")
 	}
-	var last []byte
+	greatest = low
 	for i := range count {
 		at := pageHeader + i*elementSize
 		e := b[at:]
@@ -139,26 +142,43 @@ func (v *verifier) page(b []byte, depth int) error {
 			pos, keyLen = uint64(le.Uint32(e)), uint64(le.Uint32(e[4:]))
 		}
 		if pos < uint64((count-i)*elementSize) || uint64(at)+pos+keyLen+valueLen > uint64(len(b)) {
-			return fmt.Errorf("element %d lies outside", i)
+			return nil, fmt.Errorf("element %d lies outside", i)
 		}
 		data := e[pos:]
 		key, value := data[:keyLen], data[keyLen:][:valueLen]
-		if i > 0 && bytes.Compare(last, key) >= 0 {
-			return fmt.Errorf("element %d is out of order", i)
+		c := bytes.Compare(greatest, key)
+		if c > 0 || i > 0 && c == 0 || high != nil && bytes.Compare(key, high) >= 0 {
+			return nil, fmt.Errorf("element %d is out of order", i)
 		}
-		last = key
-		var err error
 		switch {
 		case flags == flagBranch:
-			err = v.tree(le.Uint64(e[8:]), depth+1)
+			next := high
+			if i+1 < count {
+				if next, err = branchKey(b, i+1); err != nil {
+					return nil, err
+				}
+			}
+			greatest, err = v.tree(le.Uint64(e[8:]), depth+1, key, next)
 		case le.Uint32(e)&flagBucket != 0:
-			err = v.bucket(value, depth+1)
+			greatest, err = key, v.bucket(value, depth+1)
+		default:
+			greatest = key
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return greatest, nil
+}
+
+// branchKey is the key of element i of a branch page.
+func branchKey(b []byte, i int) ([]byte, error) {
+	at := pageHeader + i*elementSize
+	pos, length := uint64(binary.LittleEndian.Uint32(b[at:])), uint64(binary.LittleEndian.Uint32(b[at+4:]))
+	if uint64(at)+pos+length > uint64(len(b)) {
+		return nil, fmt.Errorf("element %d lies outside", i)
+	}
+	return b[uint64(at)+pos:][:length], nil
 }
 
 // bucket checks the value that describes a bucket.
@@ -167,10 +187,12 @@ func (v *verifier) bucket(value []byte, depth int) error {
 		return errors.New("a bucket is cut short")
 	}
 	if top := binary.LittleEndian.Uint64(value); top != 0 {
-		return v.tree(top, depth)
+		_, err := v.tree(top, depth, nil, nil)
+		return err
 	}
 	if value = value[bucketSize:]; len(value) < pageHeader {
 		return errors.New("a bucket is cut short")
 	}
-	return v.page(value, depth)
+	_, err := v.page(value, depth, nil, nil)
+	return err
 }

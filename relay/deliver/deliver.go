@@ -141,7 +141,8 @@ func notePolicy(v *verdict.Verdict, a mtasts.Answer) {
 		v.PolicyMode, v.PolicyID, v.PolicyMX = string(a.Policy.Mode), a.RecordID, a.Policy.MX
 	}
 	switch r := verdict.Reason(a.Trouble); r {
-	case verdict.PolicyFetchError, verdict.PolicyInvalid, verdict.PolicyWebPKI, verdict.DNSBroken:
+	case verdict.PolicyFetchError, verdict.PolicyInvalid, verdict.PolicyWebPKI, verdict.RecordGone,
+		verdict.RecordInvalid, verdict.DNSBroken:
 		v.PolicyNote = r
 	}
 }

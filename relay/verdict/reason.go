@@ -21,6 +21,8 @@ const (
 	PolicyFetchError Reason = "sts-policy-fetch-error"
 	PolicyInvalid    Reason = "sts-policy-invalid"
 	PolicyWebPKI     Reason = "sts-webpki-invalid"
+	RecordGone       Reason = "sts-record-gone"    // the DNS names no policy any more, a saved one holds
+	RecordInvalid    Reason = "sts-record-invalid" // the record is doubled or malformed
 )
 
 // Reasons that defer or return a message.
@@ -48,7 +50,7 @@ func All() []Reason {
 	return []Reason{
 		CertificateHostMismatch, CertificateExpired, CertificateNotTrusted,
 		StartTLSNotSupported, MXNotListed, ValidationFailure,
-		PolicyFetchError, PolicyInvalid, PolicyWebPKI,
+		PolicyFetchError, PolicyInvalid, PolicyWebPKI, RecordGone, RecordInvalid,
 		Greylisted, RateLimited, MailboxFull, NoSuchUser, BlockedByList,
 		NoRoute, NullMX, ConnectTimeout, DNSBroken, ClockWrong, TooBig, TooOld,
 		Loop, Unsupported, Refused, Unknown,

@@ -10,6 +10,7 @@ import (
 
 	"gatepost/relay/dsn"
 	"gatepost/relay/queue"
+	"gatepost/relay/smtpc/address"
 	"gatepost/relay/spool"
 	"gatepost/relay/verdict"
 )
@@ -31,7 +32,13 @@ func (m *Machine) bounce(ctx context.Context, msg queue.Message, failed []queue.
 	if env.From == "" || len(rcpts) == 0 {
 		return "", nil
 	}
-	head, err := header(msg)
+	// RFC 8689, Section 5: what was to go protected only is told without its
+	// header, so that the notice itself needs no protection and is not lost.
+	var head []byte
+	var err error
+	if !env.RequireTLS {
+		head, err = header(msg)
+	}
 	if err != nil {
 		// A notice without the header says more than none at all.
 		m.cfg.Log.Warn("the header of a returned message cannot be read", "id", msg.ID, "err", err)
@@ -47,9 +54,9 @@ func (m *Machine) bounce(ctx context.Context, msg queue.Message, failed []queue.
 	out := spool.Envelope{
 		Rcpts:    []spool.Rcpt{{Addr: env.From, Notify: []string{"NEVER"}}},
 		Received: m.cfg.Now(), Size: int64(len(notice)), Notice: true,
-		// RFC 8689, Section 5: what was to go protected only is not told in clear.
-		RequireTLS: env.RequireTLS, SMTPUTF8: env.SMTPUTF8,
-		Subject: "Your message could not be delivered",
+		// The notice itself is ASCII, whatever the message was (RFC 6533, Section 3).
+		SMTPUTF8: !address.IsASCII(env.From),
+		Subject:  "Your message could not be delivered",
 	}
 	id, err := m.spool.Append(ctx, out, bytes.NewReader(notice))
 	if err != nil {

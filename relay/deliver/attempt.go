@@ -33,7 +33,11 @@ func (d *Deliverer) tryAddress(ctx context.Context, m queue.Message, demand tlsp
 		failed := dec
 		dec = demand.Session(h.name, st, d.cfg.Roots, d.cfg.Now())
 		describe(&v, dec, conn.State())
-		v.Detail = cut("TLS was tried first: "+failed.Detail, maxDetail)
+		// It is the failure of TLS that is amiss, not that TLS was left out after it.
+		if dec.Reason != "" {
+			dec.Reason = failed.Reason
+		}
+		dec.Detail = "TLS was tried first: " + failed.Detail
 	}
 	if !dec.Send {
 		conn.Quit()
@@ -119,14 +123,20 @@ func (d *Deliverer) send(ctx context.Context, m queue.Message, conn *smtpc.Conn,
 	m.Envelope.EightBit = eightBit
 	var results []queue.Result
 	left := m.Rcpts
-	for len(left) > 0 {
+	for round := 0; len(left) > 0; round++ {
 		body, err := m.Body()
 		if err != nil {
 			conn.Close()
 			return append(results, same(queue.Message{Rcpts: left}, finish(v, verdict.Deferred, verdict.Unknown, "", "the message cannot be read: "+err.Error()))...)
 		}
-		got, err := conn.Send(ctx, transaction(m, left), body)
+		got, err := conn.Send(ctx, transaction(m, left[:fewest(len(left), conn)]), body)
 		body.Close()
+		if ue := (*smtpc.UnsupportedError)(nil); err == nil && len(results) == 0 && len(got) > 0 && errors.As(got[0].Err, &ue) {
+			// Nothing was sent. Another host may be able (RFC 8689, Section 4.2.1).
+			conn.Quit()
+			note(judge(v, dec, got[0]))
+			return nil
+		}
 		if err != nil && len(results) == 0 && hostFault(err) {
 			conn.Close()
 			note(connectFailure(v, err))
@@ -141,23 +151,39 @@ func (d *Deliverer) send(ctx context.Context, m queue.Message, conn *smtpc.Conn,
 			case err != nil:
 				res = smtpc.RcptResult{Err: err}
 			default:
-				res = smtpc.RcptResult{Err: smtpc.ErrClosed}
+				res = smtpc.RcptResult{Err: smtpc.ErrRcptLimit}
 			}
 			if errors.Is(res.Err, smtpc.ErrRcptLimit) {
 				again = append(again, r)
 				continue
 			}
-			results = append(results, queue.Result{Rcpt: r, Verdict: judge(v, dec, res)})
+			rv := judge(v, dec, res)
+			if re := (*smtpc.ReplyError)(nil); round > 0 && errors.As(res.Err, &re) && re.Command == "MAIL" {
+				// The first transaction went well: what is refused is a further one
+				// in the same session, not the message.
+				rv.Outcome, rv.Reason = verdict.Deferred, verdict.RateLimited
+			}
+			results = append(results, queue.Result{Rcpt: r, Verdict: rv})
 		}
-		if len(again) == len(left) || err != nil && len(again) > 0 {
-			// No progress: the rest waits for the next attempt.
-			results = append(results, same(queue.Message{Rcpts: again}, finish(v, verdict.Deferred, verdict.RateLimited, "RFC 9422", "the server takes fewer recipients at a time"))...)
+		mails := conn.Extensions().MailMax
+		if len(again) == len(left) || len(again) > 0 && (err != nil || mails > 0 && round+1 >= mails) {
+			// No progress, or no more in this session: the rest waits for the next attempt.
+			results = append(results, same(queue.Message{Rcpts: again}, finish(v, verdict.Deferred, verdict.RateLimited, "RFC 9422", "the server takes fewer recipients at a time or in one session"))...)
 			break
 		}
 		left = again
 	}
 	conn.Quit()
 	return results
+}
+
+// atOnce is how many recipients every server must take in one transaction (RFC
+// 5321, Section 4.5.3.1.8); many take no more.
+const atOnce = 100
+
+// fewest is how many of n recipients go into the next transaction.
+func fewest(n int, conn *smtpc.Conn) int {
+	return min(n, max(atOnce, conn.Extensions().RcptMax))
 }
 
 // needsEightBit reports whether a message has bytes above 127. The sender's

@@ -1,7 +1,9 @@
 package deliver
 
 import (
+	"slices"
 	"strings"
+	"unicode"
 
 	"gatepost/relay/verdict"
 )
@@ -27,7 +29,7 @@ func classify(code int, enhanced, text string) verdict.Reason {
 		return verdict.MailboxFull
 	case temporary && has("greylist", "graylist", "grey-list", "greylisted", "try again later, first"):
 		return verdict.Greylisted
-	case has("spamhaus", "blocklist", "blacklist", "block list", "dnsbl", "rbl", "sorbs", "barracuda", "spamcop"):
+	case has("spamhaus", "blocklist", "blacklist", "block list", "dnsbl", "barracuda", "spamcop") || word(t, "rbl", "sorbs", "xbl", "sbl", "pbl"):
 		return verdict.BlockedByList
 	case temporary && (detail == "7.28" || has("rate limit", "too many", "throttl", "too fast", "unusual rate")):
 		return verdict.RateLimited
@@ -47,4 +49,11 @@ func classify(code int, enhanced, text string) verdict.Reason {
 		return verdict.Unknown
 	}
 	return verdict.Refused
+}
+
+// word reports whether one of the words stands in t by itself.
+func word(t string, words ...string) bool {
+	return slices.ContainsFunc(strings.FieldsFunc(t, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	}), func(w string) bool { return slices.Contains(words, w) })
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"gatepost/mtasts"
@@ -84,6 +85,11 @@ func New(cfg Config) *Deliverer {
 
 // Deliver implements queue.Deliverer: one result for each of m.Rcpts.
 func (d *Deliverer) Deliver(ctx context.Context, m queue.Message) []queue.Result {
+	// Policy, MX and address records are all asked for by A-labels. What is no
+	// domain name stays as it is, demand and route say what that means.
+	if name, err := mtasts.PolicyDomain(m.Domain); err == nil {
+		m.Domain = name
+	}
 	base := verdict.Verdict{Time: d.cfg.Now(), Domain: m.Domain}
 	demand, stop := d.demand(ctx, m, &base)
 	if stop {
@@ -138,7 +144,10 @@ func notePolicy(v *verdict.Verdict, a mtasts.Answer) {
 	v.PolicyMode, v.PolicyID, v.PolicyMX = "", "", nil
 	v.PolicyFetched, v.PolicyExpires = a.FetchedAt, a.ExpiresAt
 	if a.Held {
-		v.PolicyMode, v.PolicyID, v.PolicyMX = string(a.Policy.Mode), a.RecordID, a.Policy.MX
+		// The owner of the domain chose the hosts, and every recipient's verdict
+		// holds them: a few are evidence enough.
+		mx := a.Policy.MX[:min(len(a.Policy.MX), maxPolicyMX)]
+		v.PolicyMode, v.PolicyID, v.PolicyMX = string(a.Policy.Mode), a.RecordID, slices.Clone(mx)
 	}
 	switch r := verdict.Reason(a.Trouble); r {
 	case verdict.PolicyFetchError, verdict.PolicyInvalid, verdict.PolicyWebPKI, verdict.RecordGone,
@@ -151,19 +160,24 @@ func notePolicy(v *verdict.Verdict, a mtasts.Answer) {
 func (d *Deliverer) deliver(ctx context.Context, m queue.Message, demand tlspolicy.Demand, base verdict.Verdict) []queue.Result {
 	hosts, no := d.route(ctx, m.Domain)
 	if no != nil {
+		if no.outcome == verdict.Returned && demand.MustVerify() && base.PolicyID != "" {
+			// A domain that asks for protection does not vanish from one moment
+			// to the next: an unsigned answer that says so is waited for, as an
+			// attacker could send it to have the mail returned.
+			no.outcome = verdict.Deferred
+		}
 		v := finish(base, no.outcome, no.reason, no.rule, no.detail)
 		v.Enhanced = no.enhanced
 		return same(m, v)
 	}
 	d.observe(m.Domain, hosts)
-	// The verdict to show when no host takes the message: the first refusal of
-	// ours says most, else the last failure.
-	var held, failed *verdict.Verdict
+	// The verdict to show when no host takes the message: the first that says
+	// most.
+	var failed *verdict.Verdict
 	note := func(v verdict.Verdict) {
-		if v.Outcome == verdict.Held && held == nil {
-			held = &v
+		if failed == nil || telling(v) > telling(*failed) {
+			failed = &v
 		}
-		failed = &v
 	}
 	for i, h := range hosts {
 		v := base
@@ -176,15 +190,26 @@ func (d *Deliverer) deliver(ctx context.Context, m queue.Message, demand tlspoli
 			break
 		}
 	}
-	switch {
-	case held != nil:
-		held.MXTried = len(hosts)
-		return same(m, *held)
-	case failed != nil:
+	if failed != nil {
 		failed.MXTried = len(hosts)
 		return same(m, *failed)
 	}
 	return same(m, finish(base, verdict.Deferred, verdict.ConnectTimeout, "", "no server was tried"))
+}
+
+// telling orders the verdicts of hosts that did not take a message. What a host
+// cannot take is final only when nothing else came of the others; a refusal of
+// ours says more than any failure, and what a server said more than silence.
+func telling(v verdict.Verdict) int {
+	switch {
+	case v.Outcome == verdict.Held:
+		return 3
+	case v.Outcome == verdict.Returned:
+		return 0
+	case v.Code != 0:
+		return 2
+	}
+	return 1
 }
 
 // tryHost tries the addresses of one host. It returns results when the host
@@ -237,8 +262,9 @@ func finish(v verdict.Verdict, o verdict.Outcome, r verdict.Reason, rule, detail
 }
 
 const (
-	maxDetail = 500
-	maxReply  = 1000
+	maxDetail   = 500
+	maxReply    = 1000
+	maxPolicyMX = 20 // hosts of a policy that are kept with a verdict
 )
 
 func cut(s string, n int) string {

@@ -108,3 +108,21 @@ func TestFinalAttemptAsksAgain(t *testing.T) {
 		t.Errorf("not the last attempt: got %+v, asked again %d times", got.Verdict, p.rechked)
 	}
 }
+
+// Under an enforced policy an unsigned "there is no such domain" does not make
+// the mail return at once; without one it does.
+func TestForgedAbsence(t *testing.T) {
+	for name, z := range map[string]zone{
+		"no such domain": {},
+		"null MX":        {"a.example": []resolver.MX{{}}},
+	} {
+		d := New(Config{Hostname: "g.example", Resolver: z, Policies: &saved{answer: enforce("1", "mx.a.example")}})
+		if got := one(t, d.Deliver(t.Context(), message(0, false))).Verdict; got.Outcome != verdict.Deferred {
+			t.Errorf("%s, enforced: got %s, want deferred", name, got.Outcome)
+		}
+		d = New(Config{Hostname: "g.example", Resolver: z, Policies: &saved{}})
+		if got := one(t, d.Deliver(t.Context(), message(0, false))).Verdict; got.Outcome != verdict.Returned {
+			t.Errorf("%s, no policy: got %s, want returned", name, got.Outcome)
+		}
+	}
+}

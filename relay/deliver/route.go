@@ -49,11 +49,12 @@ func (d *Deliverer) route(ctx context.Context, domain string) ([]host, *noRoute)
 	case err != nil:
 		return nil, &noRoute{verdict.Deferred, verdict.DNSBroken, "4.4.3", err.Error(), "RFC 5321, Section 5.1"}
 	}
-	if len(mxs) == 1 && mxs[0].Host == "" {
+	// "." among others is an error of the domain and is passed over; nothing but
+	// "." says that the domain takes no mail.
+	mxs = slices.DeleteFunc(mxs, func(m resolver.MX) bool { return m.Host == "" })
+	if len(mxs) == 0 {
 		return nil, &noRoute{verdict.Returned, verdict.NullMX, "5.1.10", "the domain has a null MX record", "RFC 7505, Section 3"}
 	}
-	// "." among others is an error of the domain and is passed over.
-	mxs = slices.DeleteFunc(mxs, func(m resolver.MX) bool { return m.Host == "" })
 	sortMX(mxs, rand.Shuffle)
 
 	// Our own name in the list: we are one of its hosts, and the ones of the

@@ -42,6 +42,7 @@ func TestRoute(t *testing.T) {
 		"broken.example":   resolver.ErrTemporary,
 		"null.example":     mx(0, ""),
 		"oddnull.example":  mx(0, "", 10, "a"),
+		"twonull.example":  mx(0, "", 10, ""),
 		"own.example":      mx(10, "a", 20, "GATE.office.example", 20, "b", 30, "c"),
 		"ownbest.example":  mx(10, "gate.office.example", 20, "b"),
 		"many.example":     mx(1, "a", 2, "b", 3, "c", 4, "d", 5, "e", 6, "f", 7, "g", 8, "h", 9, "i", 10, "j", 11, "k"),
@@ -58,6 +59,7 @@ func TestRoute(t *testing.T) {
 		{"nothing.example", "", verdict.Returned, verdict.NoRoute, "5.1.2"},
 		{"null.example", "", verdict.Returned, verdict.NullMX, "5.1.10"}, // RFC 7505, Section 3
 		{"oddnull.example", "a", "", "", ""},
+		{"twonull.example", "", verdict.Returned, verdict.NullMX, "5.1.10"},
 		{"own.example", "a", "", "", ""}, // RFC 5321, Section 5.1
 		{"ownbest.example", "", verdict.Returned, verdict.Loop, "5.4.6"},
 		{"many.example", "a b c d e f g h i j", "", "", ""},
@@ -140,6 +142,8 @@ func TestClassify(t *testing.T) {
 		{451, "4.3.0", "Internal error", verdict.Unknown},
 		{450, "4.1.1", "User unknown, maybe", verdict.Unknown},
 		{554, "5.7.1", "We do not like you", verdict.Refused},
+		{554, "5.7.1", "listed in zen (SBL)", verdict.BlockedByList},
+		{554, "5.7.1", "The request was garbled and absorbs no terrible words", verdict.Refused},
 		{599, "", "", verdict.Refused},
 	} {
 		if got := classify(c.code, c.enhanced, c.text); got != c.want {

@@ -9,8 +9,9 @@ import (
 )
 
 // Story tells events as short lines of plain words, each with the time of
-// day. A line that was told within the last minute is not told again. Its
-// Event method is an Options.Events and may be called concurrently.
+// day. A line that was told within the last minute is not told again, unless
+// it is about the guest coming, going or getting an address: after a quick
+// restart those happen anew. Its Event method is an Options.Events and may be called concurrently.
 type Story struct {
 	mu   sync.Mutex
 	w    io.Writer
@@ -40,7 +41,7 @@ func (s *Story) Event(e Event) {
 	at := e.At()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if last, ok := s.told[line]; ok && at.Sub(last) < storyPause {
+	if last, ok := s.told[line]; ok && at.Sub(last) < storyPause && !always(e) {
 		return
 	}
 	if len(s.told) >= storyTold {
@@ -48,6 +49,17 @@ func (s *Story) Event(e Event) {
 	}
 	s.told[line] = at
 	_, _ = fmt.Fprintf(s.w, "%s  %s\n", at.In(s.zone).Format("15:04:05"), line)
+}
+
+// always reports whether an event is told however lately it was told before.
+func always(e Event) bool {
+	switch e := e.(type) {
+	case GuestConnected, GuestGone:
+		return true
+	case LeaseGiven:
+		return !e.Renewal
+	}
+	return false
 }
 
 // tell puts an event into words; "" when it is not worth a line.

@@ -36,6 +36,20 @@ func TestStory(t *testing.T) {
 	}
 }
 
+// TestStoryTellsRestarts has a guest come twice within a minute.
+func TestStoryTellsRestarts(t *testing.T) {
+	var b strings.Builder
+	s := NewStory(&b, time.UTC)
+	for range 2 {
+		for _, e := range []Event{GuestConnected{}, LeaseGiven{}, LeaseGiven{Renewal: true}, GuestGone{}} {
+			s.Event(e)
+		}
+	}
+	if got := strings.Count(b.String(), "\n"); got != 7 {
+		t.Errorf("got %d lines, want 7 (only the renewal is not told again):\n%s", got, b.String())
+	}
+}
+
 // TestStoryTellsAll has a line for every kind of event.
 func TestStoryTellsAll(t *testing.T) {
 	for _, e := range []Event{

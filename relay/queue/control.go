@@ -117,7 +117,7 @@ func (q *Queue) removeOne(ctx context.Context, id spool.ID) (found bool, err err
 		}
 	}
 	q.mu.Unlock()
-	err = q.cfg.Spool.Record(ctx, id, outcomes...)
+	err = q.write(ctx, id, outcomes)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, j := range jobs {

@@ -212,7 +212,7 @@ func (q *Queue) recordAll(ctx context.Context, j *job, m Message) error {
 		return nil
 	}
 	outcomes := j.record
-	if err := q.cfg.Spool.Record(ctx, m.ID, outcomes...); err != nil {
+	if err := q.write(ctx, m.ID, outcomes); err != nil {
 		return err
 	}
 	j.record = nil
@@ -236,4 +236,18 @@ func (q *Queue) recordAll(ctx context.Context, j *job, m Message) error {
 		})
 	}
 	return nil
+}
+
+// write records outcomes, in as many records as they need. Those that were
+// written before an error may be written again.
+func (q *Queue) write(ctx context.Context, id spool.ID, outcomes []spool.Outcome) error {
+	err := q.cfg.Spool.Record(ctx, id, outcomes...)
+	half := len(outcomes) / 2
+	if half == 0 || !errors.Is(err, spool.ErrTooBig) {
+		return err
+	}
+	if err := q.write(ctx, id, outcomes[:half]); err != nil {
+		return err
+	}
+	return q.write(ctx, id, outcomes[half:])
 }

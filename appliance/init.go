@@ -82,6 +82,7 @@ func RunInit(ctx context.Context, o InitOptions) error {
 	if os.Getpid() != 1 {
 		return ErrNotInit
 	}
+	limitMemory(self)
 	p := &initProcess{
 		InitOptions: o,
 		journal:     journal.New(journalLines),

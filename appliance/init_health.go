@@ -19,6 +19,9 @@ const (
 	statusLimit = 3 * time.Second  // for the relay to answer
 	statusStale = 10 * time.Second // an older answer counts for nothing
 	bootLimit   = 90 * time.Second // after this, a role that is not up is down
+	// The relay asks the name servers every ten seconds: for so long after the
+	// network came, that none answered was found out before it was there.
+	namesGrace = 15 * time.Second
 )
 
 // observer turns reports into conditions over time: what was last heard from
@@ -29,6 +32,7 @@ type observer struct {
 	heard     time.Time // of the last status; zero means never
 	booted    bool
 	awaySince time.Time // of the network; zero means it is there
+	upSince   time.Time // of the network; zero means it is away
 }
 
 // conditions are the facts at this moment, for health.Judge.
@@ -51,7 +55,7 @@ func (o *observer) conditions(b control.Box, now time.Time) health.Conditions {
 	}
 	if fresh {
 		s := o.status
-		c.DNS, c.DNSKnown = s.DNS, s.DNSKnown
+		c.DNS, c.DNSKnown = s.DNS, s.DNSKnown && (s.DNS || !o.upSince.IsZero() && now.Sub(o.upSince) >= namesGrace)
 		c.Held, c.Waiting, c.SpoolDamaged = s.Held, s.Waiting, s.Spool.Damaged
 		c.SpoolFull = s.Spool.State == "full"
 		if !s.OldestTry.IsZero() && b.Clock.Trusted {
@@ -70,12 +74,16 @@ func (o *observer) conditions(b control.Box, now time.Time) health.Conditions {
 
 // judge returns the state of health now.
 func (o *observer) judge(b control.Box, now time.Time) health.State {
-	c := o.conditions(b, now)
-	if c.Link && c.Address {
-		o.awaySince = time.Time{}
-	} else if o.awaySince.IsZero() {
-		o.awaySince = now
+	switch {
+	case !b.Network.Up():
+		o.upSince = time.Time{}
+		if o.awaySince.IsZero() {
+			o.awaySince = now
+		}
+	case o.upSince.IsZero():
+		o.upSince, o.awaySince = now, time.Time{}
 	}
+	c := o.conditions(b, now)
 	var away time.Duration
 	if !o.awaySince.IsZero() {
 		away = now.Sub(o.awaySince)

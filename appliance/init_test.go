@@ -126,7 +126,12 @@ func TestJudgeFromReports(t *testing.T) {
 		{"old mail by an unknown clock", func(b *control.Box, o *observer) {
 			o.status.OldestTry, b.Clock.Trusted = now.Add(-time.Hour), false
 		}, "[clock-wrong]"},
-		{"names fail", func(_ *control.Box, o *observer) { o.status.DNSKnown = true }, "[dns-broken]"},
+		{"names fail", func(_ *control.Box, o *observer) {
+			o.status.DNSKnown, o.upSince = true, now.Add(-time.Minute)
+		}, "[dns-broken]"},
+		{"names failed before the network was there", func(_ *control.Box, o *observer) {
+			o.status.DNSKnown, o.upSince = true, now.Add(-5*time.Second)
+		}, "[]"},
 		{"still starting", func(b *control.Box, o *observer) { o.booted, b.Roles = false, nil }, "[booting]"},
 		{"starting for too long", func(b *control.Box, o *observer) {
 			o.booted, o.started, b.Roles = false, now.Add(-2*time.Minute), nil

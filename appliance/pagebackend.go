@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"context"
+	"fmt"
 
 	"gatepost/appliance/api"
 	"gatepost/appliance/control"
@@ -44,7 +45,9 @@ func (p pageBackend) Home(ctx context.Context) (webui.Home, error) {
 		return h, nil // PID 1 says why; the parts about mail are not known
 	}
 	h.Traffic = &webui.Traffic{LastIn: s.LastIn, LastOut: s.LastOut, InToday: s.Today.Accepted, OutToday: s.Today.Delivered}
-	h.Queue = &webui.Queue{Held: s.Held, Waiting: s.Waiting, Oldest: s.OldestTry}
+	if spoolRead(s) {
+		h.Queue = &webui.Queue{Held: s.Held, Waiting: s.Waiting, Oldest: s.OldestTry}
+	}
 	h.Protection = &webui.Protection{Verified: s.Today.Verified, Encrypted: s.Today.Encrypted, Clear: s.Today.Clear}
 	return h, nil
 }
@@ -81,8 +84,19 @@ func lightRow(s health.State) string {
 	return "healthy"
 }
 
+// spoolRead reports whether the relay knows what waits. Without its disk it
+// counts nothing, which must not be told as "nothing waits".
+func spoolRead(s api.Status) bool { return s.Spool.State != "missing" && s.Spool.State != "failed" }
+
 // Waiting implements webui.Backend.
 func (p pageBackend) Waiting(ctx context.Context) ([]webui.Message, error) {
+	s, err := p.api.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !spoolRead(s) {
+		return nil, fmt.Errorf("the relay has no mail storage: %s", s.Spool.Text)
+	}
 	list, err := p.api.Messages(ctx, 0, listLimit)
 	if err != nil {
 		return nil, err

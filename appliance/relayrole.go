@@ -29,6 +29,7 @@ const dnsPort = 53
 // RunRelay is the relay role: the mail machine and the admin API. It returns
 // when ctx is done, or with the error that ended it.
 func RunRelay(ctx context.Context, in RoleInput) error {
+	limitMemory(RoleRelay)
 	box := &latestBox{}
 	roots, extra := trustedRoots(in.Config, in.Log)
 	story := newStory(in.Stdout)

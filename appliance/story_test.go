@@ -31,7 +31,8 @@ func TestStory(t *testing.T) {
 	hostile := event.Accepted{ID: "m2", Client: "192.168.1.20", From: "a\x1b[2J@b.example", Rcpts: []string{"x@y.example", "z@y.example"}}
 	for _, e := range []event.Event{
 		event.Accepted{ID: "m1", Client: "192.168.1.20", From: "", Rcpts: []string{"b@a.example"}},
-		held, held, held, other, delivered, hostile, event.Refused{Code: 554},
+		held, held, held, other, delivered, hostile,
+		event.Refused{Code: 554},
 	} {
 		s.event(e)
 	}

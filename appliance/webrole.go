@@ -19,6 +19,7 @@ import (
 // PID 1 and that of the mail from the relay's API, and can do nothing else. It
 // returns when ctx is done, or with the error that ended it.
 func RunWeb(ctx context.Context, in RoleInput) error {
+	limitMemory(RoleWeb)
 	ln, ok := in.Listeners[ListenHTTPS]
 	if !ok {
 		return fmt.Errorf("no listener %q was handed down", ListenHTTPS)

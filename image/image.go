@@ -43,6 +43,9 @@ type Spec struct {
 	// Init is the path of a finished executable for the guest that is used
 	// instead of building one; "" builds Source's ./cmd/gatepost.
 	Init string
+	// Reuse keeps the initramfs that is already in Out when it holds exactly
+	// what a new one would, so that nothing is compressed again.
+	Reuse bool
 	// Kernel says where the kernel comes from. An empty Lock means
 	// image/kernel.lock.json below Source.
 	Kernel kernel.Config
@@ -110,9 +113,7 @@ func Build(ctx context.Context, s Spec) (manifest.Manifest, error) {
 		}
 		content.Modules = append(content.Modules, initramfs.Module{Name: m.Name, Data: data})
 	}
-	fmt.Fprintln(s.Progress, "image: packing the initramfs")
-	var initrd bytes.Buffer
-	raw, err := content.Write(&initrd)
+	initrd, raw, err := s.pack(content)
 	if err != nil {
 		return manifest.Manifest{}, err
 	}
@@ -124,13 +125,30 @@ func Build(ctx context.Context, s Spec) (manifest.Manifest, error) {
 	for _, a := range []struct {
 		name string
 		data []byte
-	}{{KernelName, vmlinuz}, {InitrdName, initrd.Bytes()}} {
+	}{{KernelName, vmlinuz}, {InitrdName, initrd}} {
 		m.Artefacts = append(m.Artefacts, describeFile(a.name, a.data))
 		if err := replace(filepath.Join(s.Out, a.name), a.data); err != nil {
 			return manifest.Manifest{}, err
 		}
 	}
 	return m, s.seal(m)
+}
+
+// pack gives the compressed initramfs and its size before.
+func (s Spec) pack(content initramfs.Content) (initrd []byte, raw int64, err error) {
+	if s.Reuse {
+		// Whatever is wrong with the old one, a new one mends.
+		old, err := os.ReadFile(filepath.Join(s.Out, InitrdName))
+		if err == nil {
+			if raw, same := content.In(old); same {
+				return old, raw, nil
+			}
+		}
+	}
+	fmt.Fprintln(s.Progress, "image: packing the initramfs")
+	var b bytes.Buffer
+	raw, err = content.Write(&b)
+	return b.Bytes(), raw, err
 }
 
 // describe writes down what went into the image.

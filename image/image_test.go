@@ -134,6 +134,46 @@ func TestBuild(t *testing.T) {
 	}
 }
 
+// TestReuse looks at when an initramfs is compressed again.
+func TestReuse(t *testing.T) {
+	s := spec(t)
+	s.Reuse = true
+	initrd := filepath.Join(s.Out, InitrdName)
+	build := func() (sums []byte, packed bool) {
+		var told bytes.Buffer
+		s.Progress = &told
+		if _, err := Build(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+		sums, err := os.ReadFile(filepath.Join(s.Out, SumsName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sums, strings.Contains(told.String(), "packing")
+	}
+	first, packed := build()
+	if !packed {
+		t.Error("nothing was packed the first time")
+	}
+	if again, packed := build(); packed || !bytes.Equal(again, first) {
+		t.Errorf("the same content: packed again %v, sums\n%swant\n%s", packed, again, first)
+	}
+	whole, err := os.ReadFile(initrd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, damaged := range map[string][]byte{"short": whole[:len(whole)/2], "empty": nil, "longer": append(whole[:len(whole):len(whole)], whole...)} {
+		write(t, initrd, damaged)
+		if again, packed := build(); !packed || !bytes.Equal(again, first) {
+			t.Errorf("%s: packed again %v, sums\n%swant\n%s", name, packed, again, first)
+		}
+	}
+	write(t, s.Init, program(t, elf.EM_AARCH64, elf.PT_LOAD, elf.PT_NOTE))
+	if other, packed := build(); !packed || bytes.Equal(other, first) {
+		t.Errorf("another program: packed again %v, sums\n%s", packed, other)
+	}
+}
+
 func TestBuildRefuses(t *testing.T) {
 	good := spec(t)
 	for _, tt := range []struct {

@@ -113,7 +113,7 @@ func Open(cfg Config) (*Keeper, error) {
 
 func (k *Keeper) report(err error) {
 	k.trouble.Store(&err)
-	k.cfg.Log.Warn("the certificate of the admin page has trouble", "err", err)
+	k.cfg.Log.Warn("the certificate has trouble", "err", err)
 }
 
 // Cover sees to it that the certificate in force covers these names and
@@ -141,7 +141,7 @@ func (k *Keeper) Cover(names []string, addrs []netip.Addr) (changed bool, err er
 	}
 	h := newHeld(cert)
 	k.held.Store(h)
-	k.cfg.Log.Info("made a certificate for the admin page", "because", reason, "sha256", h.fingerprint())
+	k.cfg.Log.Info("made a certificate", "because", reason, "sha256", h.fingerprint())
 	if k.cfg.Dir == nil {
 		return true, nil
 	}

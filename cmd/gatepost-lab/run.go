@@ -33,6 +33,10 @@ const (
 	hostHTTPS       = 8443
 )
 
+// leastMemoryMB is the memory with which the image boots: with 64 MB the kernel
+// has no room to unpack it.
+const leastMemoryMB = 96
+
 // bootLimit bounds the wait for "ready": three times what a busy machine needs.
 const bootLimit = 3 * time.Minute
 
@@ -51,7 +55,13 @@ func simulate(args []string, stdout, stderr io.Writer) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
+	if *memory < leastMemoryMB {
+		return fmt.Errorf("-memory %d: the appliance needs at least %d MB", *memory, leastMemoryMB)
+	}
 	if err := buildImage(ctx, stdout); err != nil {
+		if ctx.Err() != nil {
+			return errors.New("interrupted; nothing is half done, the next run goes on from here")
+		}
 		return err
 	}
 	world := lab.Office()
@@ -94,7 +104,7 @@ func buildImage(ctx context.Context, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	m, err := image.Build(ctx, image.Spec{Source: ".", Out: imageDir, Profile: profile, Progress: stdout})
+	m, err := image.Build(ctx, image.Spec{Source: ".", Out: imageDir, Profile: profile, Reuse: true, Progress: stdout})
 	if err != nil {
 		return fmt.Errorf("image: %w", err)
 	}

@@ -11,6 +11,7 @@
 package initramfs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -124,6 +125,22 @@ func (c Content) Write(w io.Writer) (raw int64, err error) {
 		err = errors.Join(err, fmt.Errorf("initramfs: %w", closeErr))
 	}
 	return count.n, err
+}
+
+// In reports whether a compressed archive holds exactly this content, and the
+// archive's size before compression. Anything that cannot be read does not.
+func (c Content) In(compressed []byte) (raw int64, same bool) {
+	var want bytes.Buffer
+	if c.WriteArchive(&want) != nil {
+		return 0, false
+	}
+	z, err := zstd.NewReader(bytes.NewReader(compressed), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(window))
+	if err != nil {
+		return 0, false
+	}
+	defer z.Close()
+	have, err := io.ReadAll(io.LimitReader(z, int64(want.Len())+1))
+	return int64(want.Len()), err == nil && bytes.Equal(have, want.Bytes())
 }
 
 type counter struct {

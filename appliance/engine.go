@@ -44,7 +44,8 @@ func (e engine) Status() api.Status {
 			Accepted: s.Today.Accepted, Delivered: s.Today.Delivered, Verified: s.Today.Verified,
 			Encrypted: s.Today.Encrypted, Clear: s.Today.Clear, Returned: s.Today.Returned,
 		},
-		LastIn: s.LastIn, LastOut: s.LastOut, DNSKnown: s.DNSKnown, DNS: s.DNS, ExtraRoots: e.extraRoots,
+		LastIn: s.LastIn, LastOut: s.LastOut, DNSKnown: s.DNSKnown, DNS: s.DNS,
+		StoreDamaged: s.StoreDamaged, ExtraRoots: e.extraRoots,
 	}
 }
 
@@ -113,6 +114,8 @@ func line(ev event.Event) api.Line {
 		return api.Line{Time: e.Time, Kind: "policy", Text: fmt.Sprintf("%s: %s", e.Domain, e.Mode)}
 	case event.PolicyAlarm:
 		return api.Line{Time: e.Time, Kind: "alarm", Text: fmt.Sprintf("%s: %s: %s", e.Domain, e.Kind, e.Detail)}
+	case event.StoreDamaged:
+		return api.Line{Time: e.Time, Kind: "damaged", Text: e.Detail}
 	case event.SpoolDamaged:
 		return api.Line{Time: e.Time, Kind: "damaged", Text: e.Detail}
 	}

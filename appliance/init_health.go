@@ -57,7 +57,7 @@ func (o *observer) conditions(b control.Box, now time.Time) health.Conditions {
 		s := o.status
 		c.DNS, c.DNSKnown = s.DNS, s.DNSKnown && (s.DNS || !o.upSince.IsZero() && now.Sub(o.upSince) >= namesGrace)
 		c.Held, c.Waiting, c.SpoolDamaged = s.Held, s.Waiting, s.Spool.Damaged
-		c.SpoolFull = s.Spool.State == "full"
+		c.SpoolFull, c.StoreDamaged = s.Spool.State == "full", s.StoreDamaged
 		if !s.OldestTry.IsZero() && b.Clock.Trusted {
 			c.OldestDeferred = max(now.Sub(s.OldestTry), 0)
 		}

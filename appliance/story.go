@@ -95,6 +95,8 @@ func tell(ev event.Event) string {
 		return fmt.Sprintf("rules of %s: %s", foreign.Text(e.Domain).Cut(60), e.Mode)
 	case event.PolicyAlarm:
 		return fmt.Sprintf("rules of %s: %s: %s", foreign.Text(e.Domain).Cut(60), e.Kind, foreign.Text(e.Detail).Cut(160))
+	case event.StoreDamaged:
+		return "storage: the saved rules of other domains were damaged and begun anew: " + foreign.Text(e.Detail).Cut(160)
 	case event.SpoolDamaged:
 		return "storage: a part of the waiting mail cannot be read: " + foreign.Text(e.Detail).Cut(160)
 	}

@@ -15,7 +15,7 @@ import (
 func TestEverythingHasWords(t *testing.T) {
 	problems := []string{
 		health.StorageMissingID, health.StorageFailedID, health.StorageFullID, health.StorageNearlyID,
-		health.SpoolDamagedID, health.ConfigLastGoodID, health.ConfigDefaultID, health.NoNetworkID,
+		health.SpoolDamagedID, health.StoreDamagedID, health.ConfigLastGoodID, health.ConfigDefaultID, health.NoNetworkID,
 		health.DNSBrokenID, health.ClockWrongID, health.RelayDownID, health.WebDownID, health.HeldMailID,
 		health.BacklogID, health.BootingID,
 	}

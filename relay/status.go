@@ -22,13 +22,15 @@ type Status struct {
 	Storage     string
 	StorageText string
 	Usage       spool.Usage
-	Damaged     int // records and files set aside since the start
-	Queue       queue.Counts
-	Today       Day
-	LastIn      time.Time
-	LastOut     time.Time
-	DNSKnown    bool
-	DNS         bool
+	Damaged     int // records set aside since the start
+	// StoreDamaged says that the database was damaged at the start.
+	StoreDamaged bool
+	Queue        queue.Counts
+	Today        Day
+	LastIn       time.Time
+	LastOut      time.Time
+	DNSKnown     bool
+	DNS          bool
 }
 
 // Status tells the state of now. It is cheap: nothing is read from disk.
@@ -38,7 +40,7 @@ func (m *Machine) Status() Status {
 		Storage: "missing", StorageText: m.cfg.DataTrouble,
 	}
 	s.DNSKnown, s.DNS = m.resolver.Working()
-	s.Today, s.LastIn, s.LastOut, s.Damaged = m.tally.read()
+	s.Today, s.LastIn, s.LastOut, s.Damaged, s.StoreDamaged = m.tally.read()
 	if m.spool != nil {
 		s.Storage, s.Usage, s.Queue = "ok", m.spool.Usage(), m.queue.Counts()
 		if m.spool.CanAccept(0) != nil {
@@ -95,6 +97,8 @@ type tally struct {
 	lastIn  time.Time
 	lastOut time.Time
 	damaged int
+	// storeDamaged: the database was damaged.
+	storeDamaged bool
 }
 
 // counterNames are the names in the database, in the order of Day's fields.
@@ -119,11 +123,11 @@ func (t *tally) load(s *store.Store) {
 	}
 }
 
-func (t *tally) read() (Day, time.Time, time.Time, int) {
+func (t *tally) read() (day Day, in, out time.Time, damaged int, store bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.roll()
-	return t.day, t.lastIn, t.lastOut, t.damaged
+	return t.day, t.lastIn, t.lastOut, t.damaged, t.storeDamaged
 }
 
 // roll starts a new day. t.mu is held.
@@ -161,6 +165,8 @@ func (t *tally) note(e event.Event) {
 		}
 	case event.SpoolDamaged:
 		t.damaged++
+	case event.StoreDamaged:
+		t.storeDamaged = true
 	}
 }
 

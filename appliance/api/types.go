@@ -39,6 +39,8 @@ type Status struct {
 	LastOut    time.Time `json:"last_out,omitzero"`
 	DNSKnown   bool      `json:"dns_known"`
 	DNS        bool      `json:"dns"`
+	// StoreDamaged says that the database was damaged and begun anew.
+	StoreDamaged bool `json:"store_damaged,omitempty"`
 	// ExtraRoots counts the authorities of the settings that are believed
 	// beside the built-in list.
 	ExtraRoots int `json:"extra_roots,omitempty"`

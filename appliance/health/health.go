@@ -38,6 +38,7 @@ type Conditions struct {
 	DiskPercent  int    // use of the data disk, 0 to 100
 	SpoolFull    bool   // new mail is refused for want of room, whatever DiskPercent says
 	SpoolDamaged int    // records set aside since the start
+	StoreDamaged bool   // the database was damaged and begun anew
 
 	RelayUp bool
 	WebUp   bool
@@ -94,6 +95,7 @@ const (
 	StorageFullID    = "storage-full"
 	StorageNearlyID  = "storage-nearly-full"
 	SpoolDamagedID   = "spool-damaged"
+	StoreDamagedID   = "database-damaged"
 	ConfigLastGoodID = "config-broken-last-good"
 	ConfigDefaultID  = "config-broken-default"
 	NoNetworkID      = "no-network"
@@ -222,6 +224,9 @@ func Judge(c Conditions, noNetwork time.Duration) State {
 	}
 	if c.SpoolDamaged > 0 {
 		add(SpoolDamagedID, Look, RowRolledBack, "count", strconv.Itoa(c.SpoolDamaged))
+	}
+	if c.StoreDamaged {
+		add(StoreDamagedID, Look, RowRolledBack)
 	}
 	if c.Config == ConfigLastGood {
 		add(ConfigLastGoodID, Look, RowRolledBack, "error", c.ConfigError)

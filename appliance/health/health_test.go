@@ -50,6 +50,7 @@ func TestJudge(t *testing.T) {
 		{"relay down", func(c *Conditions) { c.RelayUp = false }, 0, Broken, []string{RelayDownID}, []Row{RowDead}},
 		{"page down", func(c *Conditions) { c.WebUp = false }, 0, Look, []string{WebDownID}, []Row{RowRolledBack}},
 		{"damaged record", func(c *Conditions) { c.SpoolDamaged = 1 }, 0, Look, []string{SpoolDamagedID}, []Row{RowRolledBack}},
+		{"damaged database", func(c *Conditions) { c.StoreDamaged = true }, 0, Look, []string{StoreDamagedID}, []Row{RowRolledBack}},
 		{"two at once, the worse first", func(c *Conditions) { c.Held, c.DiskPercent = 1, 96 }, 0, Broken, []string{StorageFullID, HeldMailID}, []Row{RowDiskFull, RowHeld}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -85,6 +85,13 @@ type SpoolDamaged struct {
 	Detail string
 }
 
+// StoreDamaged says that the database was damaged and a new one was begun:
+// saved policies are fetched again when they are needed, history is gone.
+type StoreDamaged struct {
+	Time   time.Time
+	Detail string
+}
+
 func (Accepted) event()      {}
 func (Refused) event()       {}
 func (Attempted) event()     {}
@@ -92,3 +99,4 @@ func (Bounced) event()       {}
 func (PolicyChanged) event() {}
 func (PolicyAlarm) event()   {}
 func (SpoolDamaged) event()  {}
+func (StoreDamaged) event()  {}

@@ -50,7 +50,7 @@ var (
 type Config struct {
 	// Attempts is how many attempts the history keeps; zero means 10,000.
 	Attempts int
-	// Events gets an [event.SpoolDamaged] when the database was damaged. Nil
+	// Events gets an [event.StoreDamaged] when the database was damaged. Nil
 	// discards.
 	Events event.Sink
 	Now    func() time.Time // nil means time.Now
@@ -108,7 +108,7 @@ func Open(root *os.Root, name string, cfg Config) (*Store, error) {
 	s.setAside = aside
 	s.log.Error("store: the database is damaged and was set aside", "file", aside, "error", damage)
 	if cfg.Events != nil {
-		cfg.Events(event.SpoolDamaged{Time: s.now(), Detail: fmt.Sprintf(
+		cfg.Events(event.StoreDamaged{Time: s.now(), Detail: fmt.Sprintf(
 			"the database %s was damaged (%v) and set aside as %s; saved policies and the history begin anew, no message is affected", name, damage, aside)})
 	}
 	if err := s.open(root, name); err != nil {

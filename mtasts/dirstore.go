@@ -166,7 +166,7 @@ func (s *DirStore) List(ctx context.Context, yield func(domain string, value []b
 	defer d.Close()
 	var unread []error
 	for {
-		names, err := d.Readdirnames(1000)
+		names, err := d.Readdirnames(listAhead)
 		for _, e := range s.readAll(ctx, names) {
 			if err := ctx.Err(); err != nil {
 				return err

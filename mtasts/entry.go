@@ -7,8 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"runtime"
 	"strings"
-	"time"
+	"sync"
 )
 
 // An entry in the store is three parts: a line with the format and a checksum
@@ -19,14 +20,6 @@ import (
 //	{"domain":"example.com","id":"20260101",...}
 //	version: STSv1
 //	...
-type entryHeader struct {
-	Domain    string       `json:"domain"`
-	ID        string       `json:"id"`
-	FetchedAt time.Time    `json:"fetched_at"`
-	UsedAt    int64        `json:"used_at,omitempty"` // unix seconds
-	Host      HostEvidence `json:"host"`
-}
-
 const entryFormat = "mtasts1"
 
 func encodeEntry(domain string, k *kept, used int64) ([]byte, error) {
@@ -63,8 +56,8 @@ func decodeEntry(domain string, value []byte) (k *kept, used int64, err error) {
 		return bad("wrong checksum")
 	}
 	line, body, ok := bytes.Cut(rest, []byte("\n"))
-	var header entryHeader
-	if !ok || json.Unmarshal(line, &header) != nil || !isRecordID(header.ID) || header.FetchedAt.IsZero() {
+	header, valid := decodeHeader(line)
+	if !ok || !valid || !isRecordID(header.ID) || header.FetchedAt.IsZero() {
 		return bad("malformed header")
 	}
 	if header.Domain != domain {
@@ -136,18 +129,43 @@ func (c *Cache) restore(domain string, value []byte) error {
 	return nil
 }
 
-// list reads the whole store. What it misses is read when it is asked for.
+// listAhead is how many entries of List wait for a decoder, at most: some 48 MB
+// when every one of them is as large as can be.
+const listAhead = 256
+
+// list reads the whole store; while the store reads, others decode. What it
+// misses is read when it is asked for.
 func (c *Cache) list(ctx context.Context) {
-	var damaged []string
+	type entry struct {
+		domain string
+		value  []byte
+	}
+	var (
+		wg      sync.WaitGroup
+		mu      sync.Mutex
+		damaged []string
+		entries = make(chan entry, listAhead)
+	)
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for e := range entries {
+				if name, err := PolicyDomain(e.domain); err != nil || name != e.domain {
+					continue // nobody will ask for it
+				}
+				if c.restore(e.domain, e.value) != nil {
+					mu.Lock()
+					damaged = append(damaged, e.domain)
+					mu.Unlock()
+				}
+			}
+		})
+	}
 	err := c.cfg.Store.List(ctx, func(domain string, value []byte) error {
-		if name, err := PolicyDomain(domain); err != nil || name != domain {
-			return nil // nobody will ask for it
-		}
-		if c.restore(domain, value) != nil {
-			damaged = append(damaged, domain)
-		}
+		entries <- entry{domain, value}
 		return ctx.Err()
 	})
+	close(entries)
+	wg.Wait()
 	// List's callback must not call the store, so these wait until here.
 	for _, domain := range damaged {
 		if ctx.Err() == nil {

@@ -59,6 +59,7 @@ func TestServe(t *testing.T) {
 			t.Errorf("%s %s%s: got %d %q, want %d %q", test.method, test.host, test.path, w.Code, w.Body, test.status, test.body)
 		}
 		if w.Code == 200 && (w.Header().Get("Content-Type") != "text/plain" || w.Header().Get("Location") != "" ||
+			w.Header().Get("Cache-Control") != "" ||
 			test.method == http.MethodGet && w.Header().Get("Content-Length") != fmt.Sprint(len(test.body))) {
 			t.Errorf("%s: header %v", test.host, w.Header())
 		}
@@ -161,6 +162,10 @@ func TestPublisherErrors(t *testing.T) {
 	}
 	if list := p.Publications(); len(list) != 2 || list[0].Domain != "a.example" || list[0].ID != PolicyID([]byte(goodPolicy)) {
 		t.Errorf("got %+v", list)
+	}
+	long := goodPolicy + "x: " + strings.Repeat("a", MaxPolicySize)
+	if _, err := p.Publish("a.example", []byte(long)); !errors.Is(err, ErrPolicySyntax) {
+		t.Errorf("a policy that is too long: got %v, want ErrPolicySyntax", err)
 	}
 	_, err1 := p.Publish("a..b", []byte(goodPolicy))
 	_, err2 := p.OptOut("a..b")

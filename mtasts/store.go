@@ -29,7 +29,8 @@ import (
 //     cache then never concludes that there is no policy.
 //   - Delete of a domain that is not there is no error.
 //   - List calls yield once for each entry, in any order, and stops at the
-//     first error of yield, which it returns unchanged. Entries saved or
+//     first error of yield, which it returns unchanged. The values are the
+//     caller's, as with Load, and yield may keep them. Entries saved or
 //     deleted meanwhile may or may not be seen. An entry that cannot be read
 //     is skipped, the others are still listed, and List then returns an error
 //     that names it. yield must not call the store.

@@ -60,15 +60,17 @@ func check(e env, args []string) int {
 	var c checker
 	var asJSON bool
 	var resolver, roots string
-	flags := flag.NewFlagSet("mtasts check", flag.ContinueOnError)
-	flags.SetOutput(e.stderr)
+	flags := newFlags("check")
 	flags.BoolVar(&asJSON, "json", false, "write one JSON object")
 	flags.StringVar(&resolver, "resolver", "", "`ADDR` of the DNS server, port 53 unless given")
 	flags.StringVar(&roots, "roots", "", "PEM `FILE` of the trusted roots, instead of the system's")
 	flags.StringVar(&c.helo, "helo", "", "`NAME` for EHLO, the host's name unless given")
 	flags.Func("map", "connect to `HOST:PORT=ADDR:PORT`; may be given again", c.addMap)
 	domain, err := parseMixed(flags, args)
-	if err == nil && domain == "" {
+	if err != nil {
+		return e.badFlags(flags, err)
+	}
+	if domain == "" {
 		err = errors.New("check takes a DOMAIN")
 	}
 	if err == nil {

@@ -24,22 +24,32 @@ func (c *checker) check(ctx context.Context, domain string) report {
 	r.Record = &recordView{rec.ID}
 	fetched, err := c.fetcher(domain).Fetch(ctx, domain)
 	if err != nil {
-		return r.noPolicy(err)
+		return c.dialled(r.noPolicy(err))
 	}
 	view := showPolicy(fetched.Policy)
 	r.Policy, r.PolicyHost = &view, &fetched.Host
+	r = c.dialled(r)
 	hosts, err := c.lookupMX(ctx, domain)
 	if err != nil {
 		r.Trouble = &failure{"dns-broken", err.Error()}
-		return r.conclude(unknown, "the DNS did not say which hosts take its mail.")
+		return r.conclude(unknown, "could not tell: the DNS did not say which hosts take its mail.")
 	}
 	if len(hosts) == 1 && hosts[0].Host == "." {
-		return r.conclude(notSafe, "takes no mail (null MX).")
+		return r.conclude(notSafe, "not protected: it takes no mail (null MX).")
 	}
 	for _, mx := range hosts[:min(len(hosts), maxHosts)] {
 		r.MX = append(r.MX, c.checkMX(ctx, fetched.Policy, mx))
 	}
 	return r.judgeHosts(fetched.Policy)
+}
+
+// dialled puts the address of a mapped policy host right: the Fetcher believes
+// that it has dialled port 443.
+func (c *checker) dialled(r report) report {
+	if to, ok := c.mapped["mta-sts."+r.Domain+":443"]; ok && r.PolicyHost != nil && r.PolicyHost.Addr != "" {
+		r.PolicyHost.Addr = to.String()
+	}
+	return r
 }
 
 func (r report) conclude(verdict, sentence string) report {
@@ -48,40 +58,36 @@ func (r report) conclude(verdict, sentence string) report {
 }
 
 func (r report) noRecord(err error) report {
-	detail := strings.TrimPrefix(err.Error(), "mtasts: ")
-	switch {
-	case errors.Is(err, mtasts.ErrNoRecord):
-		r.Trouble = &failure{"no-record", detail}
+	r.Trouble = recordFailure(err)
+	switch r.Trouble.Error {
+	case "no-record":
 		return r.conclude(notSafe, "not protected: it has no MTA-STS record.")
-	case errors.Is(err, mtasts.ErrMultipleRecords):
-		r.Trouble = &failure{"multiple-records", detail}
-		return r.conclude(broken, "not protected: it has more than one MTA-STS record, so that none counts.")
-	case errors.Is(err, mtasts.ErrRecordSyntax):
-		r.Trouble = &failure{"record-syntax", detail}
-		return r.conclude(broken, "not protected: its MTA-STS record is malformed.")
+	case "multiple-records":
+		return r.conclude(broken, "broken: it has more than one MTA-STS record, so that none counts.")
+	case "record-syntax":
+		return r.conclude(broken, "broken: its MTA-STS record is malformed, so that it does not count.")
 	}
-	r.Trouble = &failure{"dns-broken", detail}
-	return r.conclude(unknown, "the DNS did not say whether it has an MTA-STS record.")
+	return r.conclude(unknown, "could not tell: the DNS did not say whether it has an MTA-STS record.")
 }
 
 func (r report) noPolicy(err error) report {
 	var fe *mtasts.FetchError
 	if !errors.As(err, &fe) {
 		r.Trouble = &failure{mtasts.ReasonFetch, err.Error()}
-		return r.conclude(unknown, "its policy could not be fetched in time.")
+		return r.conclude(unknown, "could not tell: its policy could not be fetched in time.")
 	}
 	r.PolicyHost = &fe.Host
-	r.Trouble = &failure{fe.Reason, fe.Err.Error()}
+	r.Trouble = &failure{fe.Reason, strings.TrimPrefix(fe.Err.Error(), "mtasts: ")}
 	var dns *net.DNSError
 	switch {
 	case fe.Reason == mtasts.ReasonInvalid:
-		return r.conclude(broken, "not protected: its policy is malformed.")
+		return r.conclude(broken, "broken: its policy is malformed.")
 	case fe.Reason == mtasts.ReasonWebPKI:
-		return r.conclude(broken, "not protected: the certificate of its policy host is not valid for it.")
+		return r.conclude(broken, "broken: the certificate of its policy host is not valid for it.")
 	case fe.Status != 0, errors.Is(err, mtasts.ErrAddressRefused), errors.As(err, &dns) && dns.IsNotFound, refused(err):
-		return r.conclude(broken, "not protected: its policy cannot be fetched.")
+		return r.conclude(broken, "broken: its policy cannot be fetched.")
 	}
-	return r.conclude(unknown, "its policy could not be fetched: the fault may be on the way.")
+	return r.conclude(unknown, "could not tell: its policy could not be fetched, and the fault may be on the way.")
 }
 
 // lookupMX gives the MX hosts in the order of their preference, or the domain
@@ -134,13 +140,63 @@ func (r report) judgeHosts(p mtasts.Policy) report {
 	case p.Mode == mtasts.None:
 		return r.conclude(notSafe, "not protected: its policy has mode none.")
 	case bad > 0 && p.Mode == mtasts.Testing:
-		return r.conclude(broken, fmt.Sprintf("not protected: its policy has mode testing, and %d of %d MX hosts would fail it.", bad, n))
+		return r.conclude(broken, fmt.Sprintf("broken: %s the policy%s, which has mode testing.", hosts(bad, n, "fail"), r.why()))
 	case bad > 0:
-		return r.conclude(broken, fmt.Sprintf("broken: %d of %d MX hosts fail the policy and get no mail from senders that enforce it.", bad, n))
+		return r.conclude(broken, fmt.Sprintf("broken: %s the policy%s and %s no mail from senders that enforce it.",
+			hosts(bad, n, "fail"), r.why(), plural(bad, "get")))
 	case p.Mode == mtasts.Testing:
 		return r.conclude(notSafe, "not protected yet: its policy has mode testing.")
 	case silent > 0:
-		return r.conclude(unknown, fmt.Sprintf("its policy demands TLS, but %d of %d MX hosts could not be asked.", silent, n))
+		return r.conclude(unknown, fmt.Sprintf("could not tell: the policy demands TLS, but %s not be asked.", hosts(silent, n, "could")))
 	}
-	return r.conclude(protected, fmt.Sprintf("protected: the policy demands TLS, and all MX hosts (%d) meet it.", n))
+	return r.conclude(protected, fmt.Sprintf("protected: the policy demands TLS, and %s it.", hosts(n, n, "meet")))
+}
+
+var reasonWords = map[mtasts.Reason]string{
+	mtasts.ReasonHostMismatch: "the certificate is for another name",
+	mtasts.ReasonExpired:      "the certificate is out of its time",
+	mtasts.ReasonNotTrusted:   "the certificate is of no trusted authority",
+	mtasts.ReasonSTARTTLS:     "STARTTLS is not offered",
+	mtasts.ReasonMXNotListed:  "it does not list the name",
+	mtasts.ReasonValidation:   "the TLS handshake failed",
+}
+
+// why is the reason of the hosts that fail, in parentheses, where it is one
+// for all of them.
+func (r report) why() string {
+	reason := ""
+	for _, mx := range r.MX {
+		switch {
+		case mx.OK || mx.unknown:
+		case reason == "":
+			reason = mx.Reason
+		case reason != mx.Reason:
+			return ""
+		}
+	}
+	if words := reasonWords[reason]; words != "" {
+		return " (" + words + ")"
+	}
+	return ""
+}
+
+// hosts says what k of n MX hosts do.
+func hosts(k, n int, verb string) string {
+	if verb != "could" {
+		verb = plural(k, verb)
+	}
+	switch {
+	case n == 1:
+		return "its MX host " + verb
+	case k == n:
+		return fmt.Sprintf("all of its %d MX hosts %s", n, verb)
+	}
+	return fmt.Sprintf("%d of its %d MX hosts %s", k, n, verb)
+}
+
+func plural(k int, verb string) string {
+	if k == 1 {
+		return verb + "s"
+	}
+	return verb
 }

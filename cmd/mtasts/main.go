@@ -5,7 +5,8 @@
 // imports nothing else of Gatepost.
 //
 // It sends no mail. Each command writes one JSON object to its standard output
-// (check without -json: text); see "mtasts help".
+// (check without -json, and help: text), and what is wrong with the command line
+// to its standard error; see "mtasts help".
 package main
 
 import (
@@ -16,17 +17,6 @@ import (
 	"os/signal"
 	"syscall"
 )
-
-const usage = `usage:
-  mtasts record RR...               each argument is one TXT record
-  mtasts policy FILE|-              a policy text
-  mtasts match HOST PATTERN...      exit 0: a pattern matches, 1: none, 2: invalid
-  mtasts check DOMAIN [-json] [-resolver ADDR] [-roots FILE] [-helo NAME]
-                      [-map HOST:PORT=ADDR:PORT]...
-                                    exit 0: protected, 1: not or broken, 2: could not tell
-  mtasts serve -policy FILE -domain DOMAIN [-listen ADDR] [-cert FILE -key FILE]
-               [-write-root FILE]   serve a policy until interrupted
-`
 
 // env is what a command gets from the process.
 type env struct {
@@ -46,11 +36,13 @@ func main() {
 func run(e env, args []string) int {
 	commands := map[string]func(env, []string) int{
 		"record": record, "policy": policy, "match": match, "check": check, "serve": serve,
+		"help": help, "-h": help, "-help": help, "--help": help,
 	}
 	if len(args) > 0 {
 		if command := commands[args[0]]; command != nil {
 			return command(e, args[1:])
 		}
+		fmt.Fprintf(e.stderr, "mtasts: unknown command %.60q\n", args[0])
 	}
 	fmt.Fprint(e.stderr, usage)
 	return 2

@@ -5,7 +5,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +17,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"gatepost/mtasts"
 )
 
 // call runs a command as main does.
@@ -66,6 +70,11 @@ func TestCommands(t *testing.T) {
 		{"check|a.example|-roots|" + filepath.Join(dir, "absent"), "", 2, ""},
 		{"serve", "", 2, ""},
 		{"serve|-x", "", 2, ""},
+		{"check|-x", "", 2, ""},
+		{"check|a.example|-map", "", 2, ""},
+		{"check|a.example|-map|mx.a.example:25=mx.b.example:25", "", 2, ""},
+		{"serve|-policy|" + file + "|-domain|a.example|extra", "", 2, ""},
+		{"serve|-policy|" + file + "|-domain|a.example|-cert|" + file, "", 2, ""},
 		{"serve|-policy|" + file, "", 2, ""},
 		{"serve|-policy|-|-domain|a.example", "hello", 1, `{"error":"policy-syntax","detail":"line 1: `},
 		{"serve|-policy|" + file + "|-domain|a..b", "", 2, ""},
@@ -101,6 +110,7 @@ type world struct {
 
 	mu  sync.Mutex
 	ehl string // extensions of the MX host
+	sni string // the name that its last client asked for
 }
 
 func newWorld(t *testing.T, policy string) *world {
@@ -197,7 +207,12 @@ func (w *world) session(c net.Conn, cert tls.Certificate) {
 			if ext == "starttls" {
 				fmt.Fprint(c, "250 injected\r\n")
 			}
-			_ = tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}}).Handshake()
+			_ = tls.Server(c, &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.sni = hello.ServerName
+				return &cert, nil
+			}}).Handshake()
 			return
 		}
 	}
@@ -214,6 +229,16 @@ func (w *world) check(more ...string) (int, report, string) {
 	var r report
 	if err := json.Unmarshal([]byte(out), &r); err != nil || code2 != code || stderr != "" {
 		w.t.Errorf("got %q, %v, codes %d and %d, %s", out, err, code, code2, stderr)
+	}
+	begin := map[string]string{protected: "protected: ", notSafe: "not protected", broken: "broken: ", unknown: "could not tell: "}
+	if !strings.HasPrefix(r.Sentence, begin[r.Verdict]) {
+		w.t.Errorf("verdict %s: got the sentence %q", r.Verdict, r.Sentence)
+	}
+	if r.PolicyHost != nil && r.PolicyHost.Addr != "" && r.PolicyHost.Addr != w.serve {
+		w.t.Errorf("the policy host is at %s, got %s", w.serve, r.PolicyHost.Addr)
+	}
+	if r.Trouble != nil && strings.HasPrefix(r.Trouble.Detail, strings.ReplaceAll(r.Trouble.Error, "-", " ")) {
+		w.t.Errorf("%s: the detail says it again: %s", r.Trouble.Error, r.Trouble.Detail)
 	}
 	if !strings.HasPrefix(text, "good.example: "+r.Sentence+"\n") {
 		w.t.Errorf("got %q, want the sentence %q first", text, r.Sentence)
@@ -273,6 +298,123 @@ func TestCheck(t *testing.T) {
 				t.Errorf("got %d, %s, %q, want %d, %s, %q\n%s", code, r.Verdict, trouble, test.code, test.verdict, test.trouble, text)
 			}
 		})
+	}
+}
+
+// TestCheckSNI: the MX host is asked for by its name.
+func TestCheckSNI(t *testing.T) {
+	w := newWorld(t, enforced)
+	if code, _, text := w.check(); code != 0 {
+		t.Errorf("got %d, %s", code, text)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.sni != "mx.good.example" {
+		t.Errorf("got SNI %q, want mx.good.example", w.sni)
+	}
+}
+
+// TestServeSNI: the policy host shows its certificate to who asks for its name
+// or for none, and ends the handshake with others.
+func TestServeSNI(t *testing.T) {
+	w := newWorld(t, enforced)
+	for _, test := range []struct {
+		name string
+		ok   bool
+	}{
+		{"mta-sts.good.example", true},
+		{"", true},
+		{"mx.good.example", false},
+		{"good.example", false},
+	} {
+		conn, err := tls.Dial("tcp", w.serve, &tls.Config{ServerName: test.name, InsecureSkipVerify: true})
+		if (err == nil) != test.ok {
+			t.Errorf("%q: got %v, want ok %v", test.name, err, test.ok)
+		}
+		if err == nil {
+			conn.Close()
+		}
+	}
+	conn, err := tls.Dial("tcp", w.serve, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11})
+	if err == nil {
+		conn.Close()
+		t.Error("TLS 1.1 is accepted")
+	}
+}
+
+// TestServeCertificate: a certificate for another name is refused at once.
+func TestServeCertificate(t *testing.T) {
+	cert, err := selfSigned("www.good.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if leaf, err := x509.ParseCertificate(cert.Certificate[0]); err != nil || leaf.Issuer.String() == "" {
+		t.Errorf("got %v, want a certificate whose issuer has a name: OpenSSL demands one", err)
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	var pair bytes.Buffer
+	if err := writeCertificate(&pair, cert); err != nil {
+		t.Fatal(err)
+	}
+	if err := pem.Encode(&pair, &pem.Block{Type: "PRIVATE KEY", Bytes: key}); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "pair.pem")
+	if err := os.WriteFile(file, pair.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errs := call(t, enforced, "serve", "-policy", "-", "-domain", "good.example", "-cert", file, "-key", file)
+	if code != 2 || out != "" || !strings.Contains(errs, "not for mta-sts.good.example") {
+		t.Errorf("got %d, %q, %q", code, out, errs)
+	}
+}
+
+// TestHelp: help goes to the standard output, a wrong command is named, and a
+// wrong flag is told once.
+func TestHelp(t *testing.T) {
+	for _, args := range []string{"help", "-h", "--help", "check -h", "serve -help"} {
+		code, out, errs := call(t, "", strings.Fields(args)...)
+		if code != 0 || !strings.HasPrefix(out, usage) || errs != "" {
+			t.Errorf("%s: got %d, %q, %q", args, code, out, errs)
+		}
+	}
+	if code, out, errs := call(t, "", "chekc", "a.example"); code != 2 || out != "" || !strings.HasPrefix(errs, "mtasts: unknown command \"chekc\"\nusage:") {
+		t.Errorf("got %d, %q, %q", code, out, errs)
+	}
+	if _, _, errs := call(t, "", "check", "a.example", "-jsn"); errs != "mtasts: flag provided but not defined: -jsn\n" {
+		t.Errorf("got %q", errs)
+	}
+}
+
+// TestHostSentences: one host and several.
+func TestHostSentences(t *testing.T) {
+	good, bad, silent := mxView{OK: true}, mxView{Reason: mtasts.ReasonHostMismatch}, mxView{unknown: true}
+	plain := mxView{Reason: mtasts.ReasonSTARTTLS}
+	for _, test := range []struct {
+		mode mtasts.Mode
+		mx   []mxView
+		want string
+	}{
+		{mtasts.Enforce, []mxView{good}, "protected: the policy demands TLS, and its MX host meets it."},
+		{mtasts.Enforce, []mxView{good, good}, "protected: the policy demands TLS, and all of its 2 MX hosts meet it."},
+		{mtasts.Enforce, []mxView{bad}, "broken: its MX host fails the policy (the certificate is for another name) and gets no mail from senders that enforce it."},
+		{mtasts.Enforce, []mxView{good, bad, silent}, "broken: 1 of its 3 MX hosts fails the policy (the certificate is for another name) and gets no mail from senders that enforce it."},
+		{mtasts.Enforce, []mxView{bad, plain, good}, "broken: 2 of its 3 MX hosts fail the policy and get no mail from senders that enforce it."},
+		{mtasts.Enforce, []mxView{plain, plain, good}, "broken: 2 of its 3 MX hosts fail the policy (STARTTLS is not offered) and get no mail from senders that enforce it."},
+		{mtasts.Testing, []mxView{bad}, "broken: its MX host fails the policy (the certificate is for another name), which has mode testing."},
+		{mtasts.Testing, []mxView{bad, bad}, "broken: all of its 2 MX hosts fail the policy (the certificate is for another name), which has mode testing."},
+		{mtasts.Testing, []mxView{good}, "not protected yet: its policy has mode testing."},
+		{mtasts.None, []mxView{bad}, "not protected: its policy has mode none."},
+		{mtasts.Enforce, []mxView{silent}, "could not tell: the policy demands TLS, but its MX host could not be asked."},
+		{mtasts.Enforce, []mxView{silent, good}, "could not tell: the policy demands TLS, but 1 of its 2 MX hosts could not be asked."},
+	} {
+		if got := (report{MX: test.mx}).judgeHosts(mtasts.Policy{Mode: test.mode}).Sentence; got != test.want {
+			t.Errorf("got %q, want %q", got, test.want)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -31,17 +32,47 @@ func (e env) complain(err error) int {
 	return 2
 }
 
+// newFlags gives the flags of a command. It writes nothing itself: a wrong flag
+// is told once, by badFlags.
+func newFlags(name string) *flag.FlagSet {
+	flags := flag.NewFlagSet("mtasts "+name, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	return flags
+}
+
+// badFlags ends a command whose flags could not be parsed; who asked for help
+// gets it.
+func (e env) badFlags(flags *flag.FlagSet, err error) int {
+	if !errors.Is(err, flag.ErrHelp) {
+		return e.complain(err)
+	}
+	fmt.Fprintf(e.stdout, "%s\nflags of %s:\n", usage, flags.Name())
+	flags.SetOutput(e.stdout)
+	flags.PrintDefaults()
+	return 0
+}
+
+// recordFailure names why there is no record.
+func recordFailure(err error) *failure {
+	for _, f := range []struct {
+		id   string
+		kind error
+	}{
+		{"no-record", mtasts.ErrNoRecord},
+		{"multiple-records", mtasts.ErrMultipleRecords},
+		{"record-syntax", mtasts.ErrRecordSyntax},
+	} {
+		if errors.Is(err, f.kind) {
+			return &failure{f.id, strings.TrimPrefix(err.Error(), f.kind.Error()+": ")}
+		}
+	}
+	return &failure{mtasts.ReasonDNS, strings.TrimPrefix(err.Error(), "mtasts: ")}
+}
+
 func record(e env, args []string) int {
 	r, err := mtasts.ParseRecord(args)
 	if err != nil {
-		id := "record-syntax"
-		switch {
-		case errors.Is(err, mtasts.ErrNoRecord):
-			id = "no-record"
-		case errors.Is(err, mtasts.ErrMultipleRecords):
-			id = "multiple-records"
-		}
-		e.print(failure{id, strings.TrimPrefix(err.Error(), "mtasts: ")})
+		e.print(recordFailure(err))
 		return 1
 	}
 	e.print(struct {

@@ -8,9 +8,10 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
-	"flag"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -25,8 +26,7 @@ import (
 // certificate it makes one for the process, which -write-root lets others
 // trust.
 func serve(e env, args []string) int {
-	flags := flag.NewFlagSet("mtasts serve", flag.ContinueOnError)
-	flags.SetOutput(e.stderr)
+	flags := newFlags("serve")
 	file := flags.String("policy", "", "`FILE` with the policy, - for the standard input")
 	domain := flags.String("domain", "", "policy `DOMAIN`")
 	listen := flags.String("listen", "127.0.0.1:8443", "`ADDR` to listen on")
@@ -34,7 +34,7 @@ func serve(e env, args []string) int {
 	keyFile := flags.String("key", "", "PEM `FILE` with the private key")
 	rootFile := flags.String("write-root", "", "write the certificate made for this run to `FILE`")
 	if err := flags.Parse(args); err != nil {
-		return 2
+		return e.badFlags(flags, err)
 	}
 	if *file == "" || *domain == "" || flags.NArg() > 0 || (*certFile == "") != (*keyFile == "") {
 		return e.complain(errors.New("serve takes -policy FILE and -domain DOMAIN, and -cert only together with -key"))
@@ -57,6 +57,9 @@ func serve(e env, args []string) int {
 		cert, err = tls.LoadX509KeyPair(*certFile, *keyFile)
 	} else {
 		cert, err = selfSigned("mta-sts." + pub.Domain)
+	}
+	if err == nil {
+		err = prepare(&cert, "mta-sts."+pub.Domain)
 	}
 	if err == nil && *rootFile != "" {
 		var root bytes.Buffer
@@ -85,7 +88,7 @@ func serve(e env, args []string) int {
 func serveUntil(ctx context.Context, l net.Listener, cert tls.Certificate, h http.Handler) error {
 	server := &http.Server{
 		Handler:           h,
-		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
+		TLSConfig:         tlsConfig(cert),
 		ReadHeaderTimeout: 10 * time.Second,
 		WriteTimeout:      time.Minute,
 		IdleTimeout:       time.Minute,
@@ -104,6 +107,33 @@ func serveUntil(ctx context.Context, l net.Listener, cert tls.Certificate, h htt
 	return err
 }
 
+// prepare parses the leaf of a certificate and sees that it is for host.
+func prepare(cert *tls.Certificate, host string) (err error) {
+	if cert.Leaf, err = x509.ParseCertificate(cert.Certificate[0]); err != nil {
+		return err
+	}
+	if err := cert.Leaf.VerifyHostname(host); err != nil {
+		return fmt.Errorf("the certificate is not for %s: %w", host, err)
+	}
+	return nil
+}
+
+// tlsConfig shows the certificate to who asks for a name that it is for, or
+// for none, and ends the handshake with others (RFC 8461, Section 7.1).
+func tlsConfig(cert tls.Certificate) *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if hello.ServerName != "" {
+				if err := cert.Leaf.VerifyHostname(hello.ServerName); err != nil {
+					return nil, err
+				}
+			}
+			return &cert, nil
+		},
+	}
+}
+
 func writeCertificate(w io.Writer, cert tls.Certificate) error {
 	return pem.Encode(w, &pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]})
 }
@@ -117,6 +147,7 @@ func selfSigned(host string) (tls.Certificate, error) {
 	now := time.Now()
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(now.UnixNano()),
+		Subject:               pkix.Name{CommonName: "mtasts serve"}, // an issuer must have a name (RFC 5280, 4.1.2.4)
 		DNSNames:              []string{host},
 		NotBefore:             now.Add(-time.Hour),
 		NotAfter:              now.Add(24 * time.Hour),

@@ -282,16 +282,20 @@ func wantLoad(t *testing.T, s Store, domain, want string) {
 
 func content(t *testing.T, s Store) map[string]string {
 	t.Helper()
-	got := make(map[string]string)
+	kept := make(map[string][]byte) // looked into only afterwards: yield may keep what it is given
 	err := s.List(t.Context(), func(domain string, value []byte) error {
-		if _, twice := got[domain]; twice {
+		if _, twice := kept[domain]; twice {
 			t.Errorf("List gives %s twice", domain)
 		}
-		got[domain] = string(value)
+		kept[domain] = value
 		return nil
 	})
 	if err != nil {
 		t.Fatalf("List: %v", err)
+	}
+	got := make(map[string]string)
+	for domain, value := range kept {
+		got[domain] = string(value)
 	}
 	return got
 }

@@ -213,20 +213,13 @@ func (l *Log) pickOutcome(seg *segment, rec scanned) *request {
 	if rec.kind != kindOutcome && rec.kind != kindDead {
 		return nil
 	}
-	// Only the recipients of this record, so that what is written again is no
-	// bigger than a record may be. It was written by outcomeRequest; one that
-	// cannot be parsed names nobody.
-	said, _ := parseOutcomes(rec.meta)
 	var outcomes []Outcome
 	dead := false
 	l.mu.Lock()
 	if m := l.index.live[rec.number]; m != nil {
-		for _, o := range said {
-			if o.Rcpt < 0 || o.Rcpt >= len(m.out) {
-				continue
-			}
-			if r := m.out[o.Rcpt].rec; r != nil && r.seg == seg {
-				outcomes = append(outcomes, m.out[o.Rcpt].Outcome)
+		for i := range m.out {
+			if r := m.out[i].rec; r != nil && r.seg == seg {
+				outcomes = append(outcomes, m.out[i].Outcome)
 			}
 		}
 	} else if t := l.index.done[rec.number]; t != nil {
@@ -240,7 +233,7 @@ func (l *Log) pickOutcome(seg *segment, rec scanned) *request {
 	case len(outcomes) > 0:
 		var err error
 		if r, err = outcomeRequest(rec.number, outcomes); err != nil {
-			return nil // too much for one record: those that hold the parts of it follow
+			return nil // the segment stays, see copyForward
 		}
 	default:
 		return nil

@@ -54,6 +54,9 @@ func write(t *testing.T, path string, data []byte) {
 func spec(t *testing.T) Spec {
 	t.Helper()
 	if _, err := exec.LookPath("dpkg-deb"); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("dpkg-deb is not installed") // make test installs it: here a skip would hide the check
+		}
 		t.Skip("dpkg-deb is not installed")
 	}
 	dir := t.TempDir()

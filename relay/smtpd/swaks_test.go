@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -10,6 +11,9 @@ import (
 func TestSwaks(t *testing.T) {
 	swaks, err := exec.LookPath("swaks")
 	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("swaks is not installed") // make test installs it: here a skip would hide the check
+		}
 		t.Skip("swaks is not installed")
 	}
 	f := start(t, nil)

@@ -90,6 +90,11 @@ func parseRecord(s string) (Record, error) {
 		if i := strings.IndexByte(s, ';'); i >= 0 {
 			field = strings.TrimRight(s[:i], " \t")
 		}
+		if field != "" && isWSP(field[len(field)-1]) {
+			// Only the last field can end so; even one that would be ignored as a
+			// repetition must fit the grammar.
+			return bad("white space that no %q follows", ";")
+		}
 		s = s[len(field):]
 		name, value, ok := strings.Cut(field, "=")
 		if !ok {

@@ -61,6 +61,61 @@ type Bounced struct {
 	To     string
 }
 
+// Delayed says that a notice about mail that still waits was queued for its
+// sender.
+type Delayed struct {
+	Time   time.Time
+	ID     string // the message that waits
+	Notice string // spool id of the notice, "" when the sender wants none
+	To     string
+}
+
+// Relayed says that a notice of success was queued for a sender who asked for
+// one (RFC 3461).
+type Relayed struct {
+	Time   time.Time
+	ID     string
+	Notice string
+	To     string
+}
+
+// DoubleBounce says that a notice of ours, or a message with a null return
+// path, was given up: nobody is left to be told but the people of the box.
+type DoubleBounce struct {
+	Time    time.Time
+	ID      string
+	Rcpt    string
+	Subject string // at most 200 bytes, a stranger may have written it
+	Verdict verdict.Verdict
+}
+
+// Removed says that a person took a message out of the queue; its sender was
+// not told.
+type Removed struct {
+	Time time.Time
+	ID   string
+	From string
+	By   string // who, as the admin API was told
+}
+
+// Paused says that a person stopped (or with On false, started again) the
+// delivery of a message, of mail to one domain, or of all mail.
+type Paused struct {
+	Time time.Time
+	On   bool
+	What string // "all", "domain example.net" or "message 01abc..."
+	By   string
+}
+
+// InboundClear says that mail for an own domain came in without TLS where the
+// settings watch for that.
+type InboundClear struct {
+	Time   time.Time
+	Client string
+	Domain string
+	Rcpt   string
+}
+
 // PolicyChanged says that the saved policy of a domain is new or different.
 type PolicyChanged struct {
 	Time    time.Time
@@ -96,6 +151,12 @@ func (Accepted) event()      {}
 func (Refused) event()       {}
 func (Attempted) event()     {}
 func (Bounced) event()       {}
+func (Delayed) event()       {}
+func (Relayed) event()       {}
+func (DoubleBounce) event()  {}
+func (Removed) event()       {}
+func (Paused) event()        {}
+func (InboundClear) event()  {}
 func (PolicyChanged) event() {}
 func (PolicyAlarm) event()   {}
 func (SpoolDamaged) event()  {}

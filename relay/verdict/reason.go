@@ -14,6 +14,7 @@ const (
 	StartTLSNotSupported    Reason = "starttls-not-supported"
 	MXNotListed             Reason = "sts-mx-not-listed"
 	ValidationFailure       Reason = "validation-failure" // the TLS handshake itself failed
+	RouteNotSafe            Reason = "route-not-safe"     // the TLS rule of the settings for this next hop was not met
 )
 
 // Troubles with the policy itself. They never hold a message by themselves.
@@ -41,18 +42,23 @@ const (
 	TooOld         Reason = "too-old" // the queue lifetime is over
 	Loop           Reason = "mail-loop"
 	Unsupported    Reason = "not-supported" // 8BITMIME, SMTPUTF8: the peer cannot take it (5.6.3, 5.6.7)
-	Refused        Reason = "refused"       // 5yz that fits no other reason
-	Unknown        Reason = "unknown"       // 4yz that fits no other reason
+	// RequireTLS: nobody on the way can promise what the sender asked for (RFC
+	// 8689: 5.7.30, 5.7.10).
+	RequireTLS       Reason = "requiretls-not-supported"
+	LoginRefused     Reason = "login-refused"      // the next hop does not take the name and password of the settings
+	ReturnedByPerson Reason = "returned-by-person" // somebody chose to return it
+	Refused          Reason = "refused"            // 5yz that fits no other reason
+	Unknown          Reason = "unknown"            // 4yz that fits no other reason
 )
 
 // All lists every reason once, for tests and catalogues.
 func All() []Reason {
 	return []Reason{
 		CertificateHostMismatch, CertificateExpired, CertificateNotTrusted,
-		StartTLSNotSupported, MXNotListed, ValidationFailure,
+		StartTLSNotSupported, MXNotListed, ValidationFailure, RouteNotSafe,
 		PolicyFetchError, PolicyInvalid, PolicyWebPKI, RecordGone, RecordInvalid,
 		Greylisted, RateLimited, MailboxFull, NoSuchUser, BlockedByList,
 		NoRoute, NullMX, ConnectTimeout, DNSBroken, ClockWrong, TooBig, TooOld,
-		Loop, Unsupported, Refused, Unknown,
+		Loop, Unsupported, RequireTLS, LoginRefused, ReturnedByPerson, Refused, Unknown,
 	}
 }

@@ -75,4 +75,10 @@ type Verdict struct {
 	Detail string `json:"detail,omitempty"`
 	// MXTried counts the MX hosts that were tried in this attempt.
 	MXTried int `json:"mx_tried,omitempty"`
+	// NoticePassed says that the next hop takes over the notices that the
+	// sender asked for (RFC 3461, Section 5.2.1), so that none of ours is due.
+	NoticePassed bool `json:"notice_passed,omitempty"`
+	// Evidence is what led here. It is set by who makes the attempt and kept in
+	// the history alone; nil elsewhere.
+	Evidence *Evidence `json:"evidence,omitempty"`
 }

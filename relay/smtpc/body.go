@@ -6,119 +6,146 @@ import (
 	"io"
 )
 
-// dotWriter writes a body for DATA (RFC 5321, Section 4.5.2): it doubles a dot
-// at the beginning of a line and passes every other byte unchanged. Lines must
-// end in CRLF; a bare CR or LF is an error and is not written.
-type dotWriter struct {
-	w      io.Writer
-	cr     bool // the last byte was a CR
-	inLine bool // the last byte was not the end of a line
-}
-
 // errWrite marks an error of the writer below, to tell it from one of the body.
 type errWrite struct{ err error }
 
 func (e errWrite) Error() string { return e.err.Error() }
 
-func (d *dotWriter) put(p []byte) error {
-	if len(p) == 0 {
-		return nil
-	}
-	if _, err := d.w.Write(p); err != nil {
-		return errWrite{err}
-	}
-	return nil
+// dotter prepares a body for DATA (RFC 5321, Section 4.5.2), piece by piece: it
+// finds the dots that stand at the beginning of a line, which must be doubled,
+// and refuses a bare CR or LF. It looks at line ends only, never at each byte.
+type dotter struct {
+	cr     bool  // the last byte was a CR
+	inLine bool  // the last byte was not the end of a line
+	dots   []int // of the piece: where a dot must be put in
 }
 
-// Write implements io.Writer.
-func (d *dotWriter) Write(p []byte) (int, error) {
-	total := len(p)
-	for len(p) > 0 {
-		if d.cr && p[0] != '\n' {
-			return 0, ErrBareCR
-		}
-		if !d.inLine && p[0] == '.' {
-			if err := d.put([]byte{'.'}); err != nil {
-				return 0, err
-			}
-		}
-		line := p
-		i := bytes.IndexByte(p, '\n')
-		if i >= 0 {
-			line = p[:i+1]
-		}
-		if err := d.checkLine(line, i >= 0); err != nil {
-			return 0, err
-		}
-		if err := d.put(line); err != nil {
-			return 0, err
-		}
-		d.cr = line[len(line)-1] == '\r'
-		d.inLine = i < 0
-		p = p[len(line):]
+// scan reads the next piece, which must not be empty, and fills dots.
+func (d *dotter) scan(p []byte) error {
+	d.dots = d.dots[:0]
+	if d.cr && p[0] != '\n' {
+		return ErrBareCR
 	}
-	return total, nil
-}
-
-// checkLine looks for bare line ends in line, which ends in LF when whole is
-// true and goes on in the next Write otherwise.
-func (d *dotWriter) checkLine(line []byte, whole bool) error {
-	text := line
-	if whole {
-		text = line[:len(line)-1]
-		switch n := len(text); {
-		case n > 0 && text[n-1] == '\r':
-			text = text[:n-1]
-		case n == 0 && d.cr:
+	if !d.inLine && p[0] == '.' {
+		d.dots = append(d.dots, 0)
+	}
+	crs := 0 // that belong to a line end, or may
+	next := 0
+	for {
+		i := bytes.IndexByte(p[next:], '\n')
+		if i < 0 {
+			break
+		}
+		at := next + i
+		switch {
+		case at > 0 && p[at-1] == '\r':
+			crs++
+		case at == 0 && d.cr:
 		default:
 			return ErrBareLF
 		}
-	} else if text[len(text)-1] == '\r' {
-		text = text[:len(text)-1]
+		if next = at + 1; next < len(p) && p[next] == '.' {
+			d.dots = append(d.dots, next)
+		}
 	}
-	if bytes.IndexByte(text, '\r') >= 0 {
+	d.inLine = next < len(p)
+	if d.cr = p[len(p)-1] == '\r'; d.cr {
+		crs++
+	}
+	if bytes.Count(p, []byte{'\r'}) != crs {
 		return ErrBareCR
 	}
 	return nil
 }
 
-// end writes the end of the data. A body that does not end in CRLF gets one,
+// tail is the end of the data. A body that does not end in CRLF gets one,
 // since the dot must stand on a line of its own.
-func (d *dotWriter) end() error {
-	if d.cr {
-		return ErrBareCR
+func (d *dotter) tail() (string, error) {
+	switch {
+	case d.cr:
+		return "", ErrBareCR
+	case d.inLine:
+		return "\r\n.\r\n", nil
 	}
-	tail := ".\r\n"
-	if d.inLine {
-		tail = "\r\n.\r\n"
-	}
-	return d.put([]byte(tail))
+	return ".\r\n", nil
 }
 
+// stuffed appends p to dst with the dots doubled that scan has found in it.
+func (d *dotter) stuffed(dst, p []byte) []byte {
+	done := 0
+	for _, at := range d.dots {
+		dst = append(dst, p[done:at]...)
+		dst = append(dst, '.')
+		done = at
+	}
+	return append(dst, p[done:]...)
+}
+
+// maxTail is the length of the longest tail.
+const maxTail = len("\r\n.\r\n")
+
 // copyBody sends body and the end of the data through w, in pieces of the size
-// of buf. The error is nil, an errWrite, or a *BodyError.
+// of buf, which must have room for more than maxTail bytes; the last piece and
+// the end go in one write. The error is nil, an errWrite, or a *BodyError.
 func copyBody(w io.Writer, body io.Reader, buf []byte) error {
-	d := &dotWriter{w: w}
+	var d dotter
+	var stuffed []byte
+	piece := buf[:len(buf)-maxTail]
 	for {
-		n, err := body.Read(buf)
+		n, err := fill(body, piece)
+		if err != nil && err != io.EOF {
+			return &BodyError{Err: err}
+		}
+		out := piece[:n]
 		if n > 0 {
-			if _, werr := d.Write(buf[:n]); werr != nil {
-				return bodyErr(werr)
+			if serr := d.scan(out); serr != nil {
+				return &BodyError{Err: serr}
+			}
+			if len(d.dots) > 0 {
+				if need := n + len(d.dots) + maxTail; cap(stuffed) < need {
+					stuffed = make([]byte, 0, need)
+				}
+				stuffed = d.stuffed(stuffed[:0], out)
+				out = stuffed
 			}
 		}
 		if err == io.EOF {
-			return bodyErr(d.end())
+			tail, terr := d.tail()
+			if terr != nil {
+				return &BodyError{Err: terr}
+			}
+			out = append(out, tail...)
 		}
-		if err != nil {
-			return &BodyError{Err: err}
+		if _, werr := w.Write(out); werr != nil {
+			return errWrite{werr}
+		}
+		if err == io.EOF {
+			return nil
 		}
 	}
 }
 
-func bodyErr(err error) error {
-	var w errWrite
-	if err == nil || errors.As(err, &w) {
-		return err
+// fill reads until p is full or the reader ends; io.EOF comes with the last
+// bytes.
+func fill(r io.Reader, p []byte) (int, error) {
+	n := 0
+	for idle := 0; n < len(p); {
+		m, err := r.Read(p[n:])
+		n += m
+		if err != nil {
+			return n, err
+		}
+		if m > 0 {
+			idle = 0
+		} else if idle++; idle == 100 {
+			return n, io.ErrNoProgress
+		}
 	}
-	return &BodyError{Err: err}
+	return n, nil
+}
+
+// isWrite reports whether copyBody failed because of the writer.
+func isWrite(err error) bool {
+	var w errWrite
+	return errors.As(err, &w)
 }

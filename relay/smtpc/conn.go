@@ -22,6 +22,7 @@ type Conn struct {
 	hello string
 	t     Timeouts
 	log   *slog.Logger
+	debug bool // log takes debug lines
 
 	nc   net.Conn
 	wire net.Conn // the TCP connection below TLS
@@ -32,12 +33,15 @@ type Conn struct {
 	state   *tls.ConnectionState
 	hsErr   error
 	dead    error // why the connection cannot be used any more
-	closed  atomic.Bool
+	sent    int   // MAIL commands so far
+	// unfinished says that the transaction before was left open: RSET is due.
+	unfinished bool
+	text       []byte // of the commands that are being sent
+	buf        []byte // of bodyBuffer
+	closed     atomic.Bool
 }
 
-var longAgo = time.Unix(1, 0)
-
-func (c Config) connect(ctx context.Context, host string, addr netip.AddrPort, verb string) (*Conn, error) {
+func (c Config) connect(ctx context.Context, host string, addr netip.AddrPort, how opening) (*Conn, error) {
 	if err := address.CheckDomain(c.Hello); err != nil || !address.IsASCII(c.Hello) {
 		return nil, errors.New("smtpc: our own name for EHLO is not a host name")
 	}
@@ -61,10 +65,12 @@ func (c Config) connect(ctx context.Context, host string, addr netip.AddrPort, v
 		hello: c.Hello,
 		t:     t,
 		log:   log.With("mx", host, "addr", addr.String()),
+		debug: log.Enabled(ctx, slog.LevelDebug),
 		wire:  nc,
 	}
 	conn.use(nc)
-	if err := conn.open(ctx, verb); err != nil {
+	defer conn.watch(ctx)()
+	if err := conn.open(ctx, how); err != nil {
 		conn.leave(err)
 		return nil, err
 	}
@@ -77,8 +83,14 @@ func (c *Conn) use(nc net.Conn) {
 	c.br = bufio.NewReader(nc)
 }
 
-// open reads the greeting and introduces us.
-func (c *Conn) open(ctx context.Context, verb string) error {
+// open sets up TLS where it comes first, reads the greeting and introduces us.
+func (c *Conn) open(ctx context.Context, how opening) error {
+	if how.implicit {
+		c.offered = true
+		if err := c.handshake(ctx, how.base); err != nil {
+			return err
+		}
+	}
 	rep, err := c.await(ctx, "greeting", c.t.Greeting)
 	if err != nil {
 		return err
@@ -88,7 +100,7 @@ func (c *Conn) open(ctx context.Context, verb string) error {
 	if rep.class() != 2 {
 		return c.refused(rep, "greeting")
 	}
-	return c.greet(ctx, verb)
+	return c.greet(ctx, how.verb)
 }
 
 // greet says EHLO (or HELO) and notes what is offered.
@@ -123,80 +135,24 @@ func (c *Conn) refused(rep reply, command string) error {
 	return err
 }
 
-// command sends one line and reads its reply.
-func (c *Conn) command(ctx context.Context, phase string, limit time.Duration, line string) (reply, error) {
-	if err := c.write(ctx, phase, limit, line+"\r\n"); err != nil {
-		return reply{}, err
-	}
-	return c.await(ctx, phase, limit)
-}
+// Sizes of the buffer for a body.
+const (
+	smallBuffer = 4 << 10
+	largeBuffer = 64 << 10
+)
 
-// write sends text at once.
-func (c *Conn) write(ctx context.Context, phase string, limit time.Duration, text string) error {
-	if c.dead != nil {
-		return ErrClosed
+// bodyBuffer returns a buffer for a body of size bytes, 0 if that is not known.
+// It belongs to the connection and holds until the next call.
+func (c *Conn) bodyBuffer(size int64) []byte {
+	want := largeBuffer
+	if size > 0 && size < largeBuffer-smallBuffer {
+		// One byte more than the body has, so that its end is seen in the same piece.
+		want = max(smallBuffer, int(size)+1+maxTail)
 	}
-	if err := c.unasked(ctx, phase); err != nil {
-		return err
+	if len(c.buf) < want {
+		c.buf = make([]byte, want)
 	}
-	defer c.deadline(ctx, limit)()
-	_, err := c.nc.Write([]byte(text))
-	if err != nil {
-		return c.kill(&NetError{Phase: phase, Err: ctxErr(ctx, err)})
-	}
-	return nil
-}
-
-// unasked looks for a reply that nobody asked for: a 421 with which the server
-// takes its leave, or one that would be taken for the answer to the next
-// command, in the end for that to the message.
-func (c *Conn) unasked(ctx context.Context, phase string) error {
-	if c.br.Buffered() == 0 {
-		return nil
-	}
-	rep, err := c.await(ctx, phase, time.Second)
-	if err != nil {
-		return err
-	}
-	if rep.code == 421 {
-		return c.refused(rep, phase)
-	}
-	return c.kill(&ProtocolError{Phase: phase, Detail: "a reply that nobody asked for"})
-}
-
-// await reads one reply within limit, all its lines included.
-func (c *Conn) await(ctx context.Context, phase string, limit time.Duration) (reply, error) {
-	if c.dead != nil {
-		return reply{}, ErrClosed
-	}
-	defer c.deadline(ctx, limit)()
-	rep, err := readReply(c.br, phase)
-	if err != nil {
-		var pe *ProtocolError
-		if !errors.As(err, &pe) {
-			err = &NetError{Phase: phase, Err: ctxErr(ctx, err)}
-		}
-		return reply{}, c.kill(err)
-	}
-	c.log.Debug("reply", "phase", phase, "code", rep.code)
-	return rep, nil
-}
-
-// deadline limits what is read and written until the returned func is called,
-// by time and by ctx.
-func (c *Conn) deadline(ctx context.Context, limit time.Duration) (release func()) {
-	nc := c.nc
-	_ = nc.SetDeadline(time.Now().Add(limit))
-	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(longAgo) })
-	return func() { stop() }
-}
-
-// ctxErr prefers the reason of ctx over the time-out that it caused.
-func ctxErr(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
+	return c.buf
 }
 
 // kill notes that the connection is finished and closes it. It returns err.
@@ -211,8 +167,8 @@ func (c *Conn) kill(err error) error {
 // leave ends a connection on which nothing more is wanted, politely where the
 // server still listens.
 func (c *Conn) leave(err error) {
-	if c.dead == nil {
-		_ = c.nc.SetDeadline(time.Now().Add(time.Second))
+	if c.usable() {
+		_ = c.wire.SetDeadline(time.Now().Add(time.Second))
 		_, _ = c.nc.Write([]byte("QUIT\r\n"))
 	}
 	_ = c.kill(err)
@@ -225,12 +181,9 @@ func (c *Conn) Host() string { return c.host }
 // of the second EHLO, never a mixture.
 func (c *Conn) Extensions() Extensions { return c.ext }
 
-// Alive reports whether another transaction may be tried on the connection.
-func (c *Conn) Alive() bool { return c.dead == nil && !c.closed.Load() }
-
 // Quit says QUIT, waits a little for the answer and closes.
 func (c *Conn) Quit() {
-	if c.Alive() {
+	if c.usable() {
 		_, _ = c.command(context.Background(), "QUIT", c.t.Quit, "QUIT")
 	}
 	_ = c.kill(ErrClosed)

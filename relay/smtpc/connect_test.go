@@ -31,6 +31,36 @@ func TestConnectReadsExtensions(t *testing.T) {
 	}
 }
 
+// RFC 9422, Section 4: what is no number from 1 to 999999 limits nothing.
+func TestLimitsValues(t *testing.T) {
+	for value, want := range map[string]int{"1": 1, "999999": 999999, "1000000": 0, "0": 0, "05": 0, "+5": 0, "-5": 0, "": 0, "x": 0, "5x": 0, "99999999999999999999": 0} {
+		e := parseEHLO([]string{"mx", "LIMITS RCPTMAX=" + value + " mailmax=" + value, "limits RcptDomainMax=" + value + " OTHER=3"})
+		if e.RcptMax != want || e.MailMax != want || e.RcptDomains != want {
+			t.Errorf("%q: got %d, %d, %d, want %d", value, e.RcptMax, e.MailMax, e.RcptDomains, want)
+		}
+	}
+}
+
+// RFC 5321, Section 4.5.3.2: no limit of ours is shorter than the minimum.
+func TestDefaultTimeouts(t *testing.T) {
+	d := Timeouts{}.withDefaults()
+	for name, limit := range map[string][2]time.Duration{
+		"greeting (4.5.3.2.1)":   {d.Greeting, 5 * time.Minute},
+		"MAIL (4.5.3.2.2)":       {d.Mail, 5 * time.Minute},
+		"RCPT (4.5.3.2.3)":       {d.Rcpt, 5 * time.Minute},
+		"DATA (4.5.3.2.4)":       {d.DataInit, 2 * time.Minute},
+		"data block (4.5.3.2.5)": {d.DataBlock, 3 * time.Minute},
+		"final dot (4.5.3.2.6)":  {d.DataDone, 10 * time.Minute},
+	} {
+		if limit[0] < limit[1] {
+			t.Errorf("%s: got %v, want at least %v", name, limit[0], limit[1])
+		}
+	}
+	if own := (Timeouts{Mail: time.Second}).withDefaults(); own.Mail != time.Second || own.Rcpt != d.Rcpt {
+		t.Errorf("got %+v, want what was set to stay", own)
+	}
+}
+
 // A middlebox that overwrites the keyword hides STARTTLS: it must look like not offered.
 func TestMangledKeywordIsNotSTARTTLS(t *testing.T) {
 	c := dial(t, "250-mx.good.example\n250-XXXXXXXA\n250 SIZE\n", func(p *peer) { p.line() })

@@ -20,6 +20,7 @@ type Extensions struct {
 	Size         bool     // SIZE was offered
 	MaxSize      int64    // bytes; 0 means that no limit was told
 	RcptMax      int      // LIMITS RCPTMAX; 0 means not told
+	RcptDomains  int      // LIMITS RCPTDOMAINMAX; 0 means not told
 	MailMax      int      // LIMITS MAILMAX; 0 means not told
 	Auth         []string // AUTH mechanisms in upper case, at most 20
 }
@@ -82,20 +83,23 @@ func (e *Extensions) add(keyword string, params []string) {
 	}
 }
 
-// limit reads one NAME=VALUE of LIMITS (RFC 9422, Section 3).
+// limit reads one NAME=VALUE of LIMITS (RFC 9422, Section 4). What is not known
+// or not a number from 1 to 999999 limits nothing.
 func (e *Extensions) limit(p string) {
 	name, value, ok := strings.Cut(p, "=")
 	if !ok || len(value) > 6 {
 		return
 	}
-	n, err := strconv.Atoi(value)
-	if err != nil || n < 1 {
+	n, err := strconv.ParseUint(value, 10, 31)
+	if err != nil || n < 1 || value[0] == '0' {
 		return
 	}
 	switch strings.ToUpper(name) {
 	case "RCPTMAX":
-		e.RcptMax = n
+		e.RcptMax = int(n)
+	case "RCPTDOMAINMAX":
+		e.RcptDomains = int(n)
 	case "MAILMAX":
-		e.MailMax = n
+		e.MailMax = int(n)
 	}
 }

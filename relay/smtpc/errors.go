@@ -20,15 +20,20 @@ var ErrNoSTARTTLS = errors.New("smtpc: the server does not offer STARTTLS")
 var ErrInjected = errors.New("smtpc: unexpected bytes in clear behind the reply to STARTTLS")
 
 // ErrRcptLimit says that a recipient was not tried because the server takes
-// fewer recipients in one transaction (RFC 9422). Send again with the rest.
+// fewer recipients, or of fewer domains, in one transaction (RFC 9422). Send
+// again with the rest.
 var ErrRcptLimit = errors.New("smtpc: the server takes no more recipients in one transaction")
+
+// ErrMailLimit says that nothing was tried because the server takes no further
+// transaction on this connection (RFC 9422). Quit, and send on a new one.
+var ErrMailLimit = errors.New("smtpc: the server takes no more transactions on one connection")
 
 // ErrClosed says that the connection is no longer usable.
 var ErrClosed = errors.New("smtpc: the connection is closed")
 
 // ReplyError is an answer of the server that is not the hoped for one.
 type ReplyError struct {
-	Command  string // "greeting", "EHLO", "HELO", "STARTTLS", "MAIL", "RCPT", "DATA", "body", "RSET"
+	Command  string // "greeting", "EHLO", "HELO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "body", "RSET"
 	Code     int    // 200 to 599
 	Enhanced string // RFC 3463 code such as "4.7.1", "" when there was none or its class differs
 	// Text is the server's text without the codes, lines joined by a space, in
@@ -57,7 +62,7 @@ func (e *ReplyError) Temporary() bool { return e.Code/100 != 5 }
 // it alone (RFC 5321, Sections 3.8 and 4.3.2).
 func (e *ReplyError) Host() bool {
 	switch e.Command {
-	case "greeting", "EHLO", "HELO", "STARTTLS", "RSET":
+	case "greeting", "EHLO", "HELO", "STARTTLS", "AUTH", "RSET":
 		return true
 	}
 	return e.Code == 421
@@ -65,7 +70,7 @@ func (e *ReplyError) Host() bool {
 
 // NetError is a failure of the network or a time-out. Try again later.
 type NetError struct {
-	Phase string // "dial", "greeting", "EHLO", "STARTTLS", "MAIL", "RCPT", "DATA", "body", "end of body", "RSET", "QUIT"
+	Phase string // "dial", "greeting", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "body", "end of body", "RSET", "QUIT"
 	Err   error
 }
 

@@ -39,12 +39,13 @@ func FuzzEHLO(f *testing.F) {
 	for _, s := range []string{
 		"mx.example hello\nSTARTTLS\nSIZE 1000", "mx\nsize\nlimits RCPTMAX=5 mailmax=0 x=\nAUTH A B", "\n\n \nSIZE -1\nSIZE 99999999999999999999",
 		"\x00\xff\nstarttls \n STARTTLS\nXXXXXXXA\nLIMITS RCPTMAX=9999999",
+		"mx\nLIMITS RcptDomainMax=1 MAILMAX=+5 RCPTMAX=007 MAILMAX=20 =3 RCPTMAX=\nAUTH\nAUTH PLAIN",
 	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, in string) {
 		e := parseEHLO(strings.Split(in, "\n"))
-		if e.MaxSize < 0 || e.RcptMax < 0 || e.RcptMax > 999999 || e.MailMax < 0 || len(e.Auth) > 20 || len(e.Name) > 255 || !utf8.ValidString(e.Name) {
+		if e.MaxSize < 0 || e.RcptMax < 0 || e.RcptMax > 999999 || e.MailMax < 0 || e.MailMax > 999999 || e.RcptDomains < 0 || e.RcptDomains > 999999 || len(e.Auth) > 20 || len(e.Name) > 255 || !utf8.ValidString(e.Name) {
 			t.Errorf("got %+v", e)
 		}
 		if e.StartTLS && !strings.Contains(strings.ToUpper(in), "STARTTLS") {
@@ -65,7 +66,7 @@ func FuzzBody(f *testing.F) {
 			return
 		}
 		var out bytes.Buffer
-		err := copyBody(&out, bytes.NewReader(in), make([]byte, piece))
+		err := copyBody(&out, bytes.NewReader(in), make([]byte, piece+maxTail))
 		bare := strings.ReplaceAll(string(in), "\r\n", "")
 		if bad := strings.ContainsAny(bare, "\r\n"); bad != (err != nil) {
 			t.Fatalf("%q: got error %v, want one: %v", in, err, bad)

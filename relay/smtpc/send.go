@@ -1,84 +1,111 @@
 package smtpc
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"io"
-	"time"
+	"strings"
 
 	"gatepost/relay/smtpc/address"
 )
-
-// batch is how many RCPT commands are sent before their replies are read: few
-// enough that neither side's TCP window fills while nobody reads (RFC 2920,
-// Section 3.1).
-const batch = 50
 
 // Send makes one mail transaction and reports what became of each recipient;
 // the results stand in the order of tx.Rcpts and are always complete.
 //
 // body must hold CRLF line ends only. It is read once, and only when the
-// server has said 354. Where the server's LIMITS allow fewer recipients, the
-// surplus results are ErrRcptLimit.
+// server has said 354. Where the server's LIMITS allow fewer recipients, or
+// recipients of fewer domains, the surplus results are ErrRcptLimit; where they
+// allow no further transaction, all are ErrMailLimit.
 //
-// The returned error is not nil when the connection is finished (a 421, a
-// network failure, a protocol error, a body that could not be read): the
-// results that it touches carry it too. When it is nil the connection is ready
-// for another transaction. A connection that is lost after the final dot
-// leaves the outcome unknown: the server may have the message, and trying
-// again may deliver it twice, which RFC 5321, Section 4.5.3.2.6 prefers to
-// losing it.
+// The returned error is not nil when a recipient has no answer because the
+// connection is finished (a 421, a network failure, a protocol error, a body
+// that could not be read, LIMITS): the results that it touches carry it, the
+// others keep the answer that they got. After nil the connection may take
+// another transaction if [Conn.Alive] says so. A connection that is lost after
+// the final dot leaves the outcome unknown: the server may have the message,
+// and trying again may deliver it twice, which RFC 5321, Section 4.5.3.2.6
+// prefers to losing it.
 func (c *Conn) Send(ctx context.Context, tx Transaction, body io.Reader) ([]RcptResult, error) {
-	s := &sending{c: c, tx: tx, results: make([]RcptResult, len(tx.Rcpts))}
-	if !c.Alive() {
-		s.all(ErrClosed)
-		return s.results, ErrClosed
+	s := &sending{c: c, tx: tx, results: make([]RcptResult, len(tx.Rcpts)), data: true}
+	if !s.begin() {
+		return s.end(s.refusal)
 	}
-	if err := s.prepare(); err != nil {
-		s.all(err)
-		return s.results, nil
+	defer c.watch(ctx)()
+	goAhead, err := s.envelope(ctx)
+	if goAhead {
+		err = s.message(ctx, body)
 	}
-	if len(s.open) == 0 {
-		return s.results, nil
-	}
-	if err := s.envelope(ctx); err != nil {
-		s.fail(err)
-		return s.results, err
-	}
-	if len(s.accepted) == 0 {
-		return s.results, c.reset(ctx)
-	}
-	if err := s.data(ctx, body); err != nil {
-		s.fail(err)
-		return s.results, err
-	}
-	return s.results, nil
+	return s.end(err)
 }
 
-// sending is the state of one Send.
+// Probe asks whether the server would take a message from the sender, "" being
+// the null path, for one recipient: MAIL and RCPT, and no DATA. Nothing is
+// delivered. The result and the error are those of [Conn.Send]; the transaction
+// is ended by the next one, or by Quit.
+func (c *Conn) Probe(ctx context.Context, from string, rcpt Rcpt) (RcptResult, error) {
+	s := &sending{c: c, tx: Transaction{From: from, Rcpts: []Rcpt{rcpt}}, results: make([]RcptResult, 1)}
+	if !s.begin() {
+		results, err := s.end(s.refusal)
+		return results[0], err
+	}
+	defer c.watch(ctx)()
+	_, err := s.envelope(ctx)
+	results, err := s.end(err)
+	return results[0], err
+}
+
+// sending is the state of one transaction.
 type sending struct {
 	c        *Conn
 	tx       Transaction
+	data     bool // DATA is to follow
 	results  []RcptResult
 	open     []int // recipients to be tried, not answered yet
 	accepted []int // recipients that the server took at RCPT
+	refusal  error // why nothing may be tried on the connection
 }
 
-// all gives every recipient the same error.
-func (s *sending) all(err error) {
-	for i := range s.results {
-		s.results[i] = result(err)
+// begin checks everything that can be checked before a byte is sent, and
+// reports whether there is something to send.
+func (s *sending) begin() bool {
+	switch {
+	case !s.c.usable():
+		s.refusal = ErrClosed
+	case s.c.full():
+		s.refusal = ErrMailLimit
+	default:
+		if err := s.prepare(); err != nil {
+			s.settle(s.open, result(err))
+			return false
+		}
+		return len(s.open) > 0
 	}
+	return false
 }
 
-// fail gives err to the recipients that have no answer of their own.
-func (s *sending) fail(err error) {
-	for _, i := range s.open {
-		s.results[i] = result(err)
+// end gives err to the recipients that have no answer of their own. Where all
+// have one it is dropped: nothing depends on it, and Alive tells.
+func (s *sending) end(err error) ([]RcptResult, error) {
+	if err == nil {
+		return s.results, nil
 	}
-	for _, i := range s.accepted {
-		s.results[i] = result(err)
+	touched := false
+	for i, r := range s.results {
+		if r.Err == nil && r.Code == 0 {
+			s.results[i] = result(err)
+		}
+		touched = touched || s.results[i].Err == err
+	}
+	if !touched {
+		return s.results, nil
+	}
+	return s.results, err
+}
+
+// settle gives the recipients of list their result.
+func (s *sending) settle(list []int, r RcptResult) {
+	for _, i := range list {
+		s.results[i] = r
 	}
 }
 
@@ -91,187 +118,80 @@ func result(err error) RcptResult {
 	return r
 }
 
-// prepare checks everything that can be checked before a byte is sent.
+// prepare checks the addresses and compares the message with the server. open
+// holds the recipients that its error touches.
 func (s *sending) prepare() error {
-	if err := s.tx.supports(s.c.ext, s.c.state != nil); err != nil {
-		return err
-	}
-	if s.tx.From != "" {
-		if err := address.Check(s.tx.From, true); err != nil {
-			return &AddressError{Sender: true, Err: err}
+	s.open = make([]int, 0, len(s.tx.Rcpts))
+	s.accepted = make([]int, 0, len(s.tx.Rcpts))
+	err := s.tx.supports(s.c.ext, s.c.state != nil)
+	if err == nil && s.tx.From != "" {
+		if bad := address.Check(s.tx.From, true); bad != nil {
+			err = &AddressError{Sender: true, Err: bad}
 		}
 	}
+	domains := domainLimit{max: s.c.ext.RcptDomains}
 	for i, r := range s.tx.Rcpts {
-		if err := address.Check(r.Addr, true); err != nil {
-			s.results[i] = result(&AddressError{Err: err})
+		if err != nil {
+			s.open = append(s.open, i)
 			continue
 		}
-		if limit := s.c.ext.RcptMax; limit > 0 && len(s.open) == limit {
+		if bad := address.Check(r.Addr, true); bad != nil {
+			s.results[i] = result(&AddressError{Err: bad})
+			continue
+		}
+		if limit := s.c.ext.RcptMax; limit > 0 && len(s.open) == limit || !domains.allow(r.Addr) {
 			s.results[i] = result(ErrRcptLimit)
 			continue
 		}
 		s.open = append(s.open, i)
 	}
-	return nil
+	return err
 }
 
-// envelope sends MAIL and every RCPT, in groups where PIPELINING is offered.
-// The error is fatal to the connection.
-func (s *sending) envelope(ctx context.Context) error {
-	size := 1
-	if s.c.ext.Pipelining {
-		size = batch
-	}
-	if size == 1 {
-		if err := s.c.write(ctx, "MAIL", s.c.t.Mail, s.tx.mailLine(s.c.ext)); err != nil {
-			return err
-		}
-		if ok, err := s.mailReply(ctx); err != nil || !ok {
-			return err
-		}
-	}
-	for first := true; len(s.open) > 0; first = false {
-		group := s.open[:min(size, len(s.open))]
-		text := ""
-		if first && size > 1 {
-			text = s.tx.mailLine(s.c.ext)
-		}
-		for _, i := range group {
-			text += s.tx.Rcpts[i].line(s.c.ext)
-		}
-		if err := s.c.write(ctx, "RCPT", s.c.t.Rcpt, text); err != nil {
-			return err
-		}
-		if first && size > 1 {
-			ok, err := s.mailReply(ctx)
-			if err != nil {
-				return err
-			}
-			if !ok { // the answers to the group are on their way all the same
-				return s.discard(ctx, len(group))
-			}
-		}
-		for range group {
-			if err := s.rcptReply(ctx); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+// domainLimit counts the domains of one transaction (RFC 9422, Section 4.3).
+type domainLimit struct {
+	max  int // 0 means no limit
+	seen map[string]bool
 }
 
-// mailReply reads the answer to MAIL. When it is negative every recipient gets
-// it, and ok is false.
-func (s *sending) mailReply(ctx context.Context) (ok bool, err error) {
-	rep, err := s.c.await(ctx, "MAIL", s.c.t.Mail)
-	if err != nil {
-		return false, err
+func (d *domainLimit) allow(addr string) bool {
+	if d.max == 0 {
+		return true
 	}
-	if rep.class() == 2 {
-		return true, nil
+	_, domain, _ := address.Split(addr)
+	domain = strings.ToLower(domain)
+	if d.seen[domain] {
+		return true
 	}
-	err = s.c.refused(rep, "MAIL")
-	if s.c.dead != nil {
-		return false, err
+	if len(d.seen) == d.max {
+		return false
 	}
-	for _, i := range s.open {
-		s.results[i] = result(err)
+	if d.seen == nil {
+		d.seen = make(map[string]bool)
 	}
-	s.open = nil
-	return false, nil
+	d.seen[domain] = true
+	return true
 }
 
-// discard reads n answers that no longer matter.
-func (s *sending) discard(ctx context.Context, n int) error {
-	for range n {
-		rep, err := s.c.await(ctx, "RCPT", s.c.t.Rcpt)
-		if err != nil {
-			return err
-		}
-		if rep.code == 421 {
-			return s.c.refused(rep, "RCPT")
-		}
-	}
-	return nil
-}
-
-// rcptReply reads the answer to the first open RCPT.
-func (s *sending) rcptReply(ctx context.Context) error {
-	rep, err := s.c.await(ctx, "RCPT", s.c.t.Rcpt)
-	if err != nil {
-		return err
-	}
-	i := s.open[0]
-	if rep.class() == 2 {
-		s.open = s.open[1:]
-		s.accepted = append(s.accepted, i)
-		return nil
-	}
-	err = s.c.refused(rep, "RCPT")
-	if s.c.dead != nil {
-		return err
-	}
-	s.open = s.open[1:]
-	var re *ReplyError
-	if errors.As(err, &re) && re.Code == 552 {
-		// Old servers mean "too many recipients" (RFC 5321, Section 4.5.3.1.10).
-		re.Code = 452
-		if re.Enhanced != "" {
-			re.Enhanced = "4" + re.Enhanced[1:]
-		}
-	}
-	s.results[i] = result(err)
-	return nil
-}
-
-// data sends the body for the accepted recipients. The error is fatal to the
-// connection.
-func (s *sending) data(ctx context.Context, body io.Reader) error {
-	rep, err := s.c.command(ctx, "DATA", s.c.t.DataInit, "DATA")
-	if err != nil {
-		return err
-	}
-	switch rep.class() {
-	case 3:
-	case 2:
-		return s.c.kill(&ProtocolError{Phase: "DATA", Detail: "a final positive reply in place of 354"})
-	default:
-		err := s.c.refused(rep, "DATA")
-		if s.c.dead != nil {
-			return err
-		}
-		for _, i := range s.accepted {
-			s.results[i] = result(err)
-		}
-		s.accepted = nil
-		return s.c.reset(ctx)
-	}
+// message sends the body for the accepted recipients and reads the answer to
+// it. The error is fatal to the connection.
+func (s *sending) message(ctx context.Context, body io.Reader) error {
 	if err := s.body(ctx, body); err != nil {
 		return err
 	}
-	rep, err = s.c.await(ctx, "end of body", s.c.t.DataDone)
+	rep, err := s.c.await(ctx, "end of body", s.c.t.DataDone)
 	if err != nil {
 		return err
 	}
-	return s.finish(rep)
-}
-
-// finish gives the reply to the body to every accepted recipient.
-func (s *sending) finish(rep reply) error {
+	s.c.unfinished = false // whatever the answer, the transaction is over
 	if rep.class() == 2 {
 		enhanced, text := rep.text()
-		for _, i := range s.accepted {
-			s.results[i] = RcptResult{Code: rep.code, Enhanced: enhanced, Text: text}
-		}
-		s.accepted = nil
+		s.settle(s.accepted, RcptResult{Code: rep.code, Enhanced: enhanced, Text: text})
 		return nil
 	}
-	err := s.c.refused(rep, "body")
-	for _, i := range s.accepted {
-		s.results[i] = result(err)
-	}
-	s.accepted = nil
-	if s.c.dead != nil {
+	err = s.c.refused(rep, "body")
+	s.settle(s.accepted, result(err))
+	if !s.c.usable() {
 		return err
 	}
 	return nil
@@ -279,27 +199,18 @@ func (s *sending) finish(rep reply) error {
 
 // body sends the body and the final dot.
 func (s *sending) body(ctx context.Context, body io.Reader) error {
-	if err := s.c.unasked(ctx, "DATA"); err != nil {
+	if err := s.c.unasked("DATA"); err != nil {
 		return err
 	}
-	size := 32 << 10
-	if s.tx.Size > 0 && s.tx.Size < int64(size) {
-		size = int(s.tx.Size) + 1<<10
-	}
-	w := bufio.NewWriterSize(block{ctx, s.c}, size)
-	err := copyBody(w, body, make([]byte, size))
-	if err == nil {
-		if err = w.Flush(); err != nil {
-			err = errWrite{err}
-		}
-	}
-	if err == nil {
+	err := copyBody(block{ctx, s.c}, body, s.c.bodyBuffer(s.tx.Size))
+	switch {
+	case err == nil:
 		return nil
-	}
-	var we errWrite
-	if !errors.As(err, &we) {
+	case !isWrite(err):
 		return s.c.kill(err) // without the dot, so that the server drops what it has
 	}
+	var we errWrite
+	errors.As(err, &we)
 	return s.lastWords(ctx, &NetError{Phase: "body", Err: ctxErr(ctx, we.err)})
 }
 
@@ -307,9 +218,8 @@ func (s *sending) body(ctx context.Context, body io.Reader) error {
 // on us in the middle of the body; it says more than the broken pipe.
 func (s *sending) lastWords(ctx context.Context, lost *NetError) error {
 	if ctx.Err() == nil && !lost.Timeout() {
-		release := s.c.deadline(ctx, 2*time.Second)
+		s.c.deadline(ctx, lastWordsTime)
 		rep, err := readReply(s.c.br, "body")
-		release()
 		if err == nil && rep.class() >= 4 {
 			return s.c.kill(rep.failed("body"))
 		}
@@ -325,19 +235,6 @@ type block struct {
 
 // Write implements io.Writer.
 func (b block) Write(p []byte) (int, error) {
-	defer b.c.deadline(b.ctx, b.c.t.DataBlock)()
+	b.c.deadline(b.ctx, b.c.t.DataBlock)
 	return b.c.nc.Write(p)
-}
-
-// reset clears a transaction that came to nothing. The error is fatal to the
-// connection.
-func (c *Conn) reset(ctx context.Context) error {
-	rep, err := c.command(ctx, "RSET", c.t.Mail, "RSET")
-	if err != nil {
-		return err
-	}
-	if rep.class() != 2 {
-		return c.kill(c.refused(rep, "RSET"))
-	}
-	return nil
 }

@@ -91,7 +91,15 @@ func TestSendPlain(t *testing.T) {
 		// A second transaction on the same connection.
 		p.want("MAIL FROM:<>", "250 ok\n")
 		p.want("RCPT TO:<b@good.example>", "550 no\n")
+		// It was left open: the next one begins with RSET, and no other does.
 		p.want("RSET", "250 ok\n")
+		p.want("MAIL FROM:<>", "550 no\n")
+		p.want("MAIL FROM:<>", "250 ok\n")
+		p.want("RCPT TO:<c@good.example>", "250 ok\n")
+		p.want("DATA", "354 go\n")
+		p.body()
+		p.send("550 no\n")
+		p.want("QUIT", "221 bye\n")
 	})
 	tx := Transaction{Rcpts: rcpts("a@good.example", "b@good.example"), Size: 1, Ret: "FULL", EnvelopeID: "x"}
 	tx.Rcpts[0].Notify = []string{"NEVER"}
@@ -103,6 +111,16 @@ func TestSendPlain(t *testing.T) {
 	if err != nil || brief(results) != "550 RCPT" || !c.Alive() {
 		t.Errorf("got %s, %v, alive %v", brief(results), err, c.Alive())
 	}
+	for _, want := range []string{"550 MAIL", "550 body"} {
+		results, err = c.Send(context.Background(), Transaction{Rcpts: rcpts("c@good.example")}, strings.NewReader("x"))
+		if err != nil || brief(results) != want || !c.Alive() {
+			t.Errorf("got %s, %v, alive %v; want %s", brief(results), err, c.Alive(), want)
+		}
+	}
+	if c.Sent() != 4 {
+		t.Errorf("got %d transactions, want 4", c.Sent())
+	}
+	c.Quit()
 }
 
 func TestSendReplies(t *testing.T) {
@@ -117,7 +135,12 @@ func TestSendReplies(t *testing.T) {
 		want   string
 		dead   bool
 	}{
-		{"MAIL refused", func(p *peer) { group(p); p.send("550 5.7.1 no\n503 a\n503 b\n"); p.want("RSET", "250 ok\n") }, "550 5.7.1 MAIL, 550 5.7.1 MAIL", false},
+		{"MAIL refused", func(p *peer) {
+			group(p)
+			p.send("550 5.7.1 no\n503 a\n503 b\n503 c\n")
+			p.want("DATA", "")
+			p.want("QUIT", "221 bye\n")
+		}, "550 5.7.1 MAIL, 550 5.7.1 MAIL", false},
 		{"MAIL 421", func(p *peer) { group(p); p.send("421 4.3.2 bye\n") }, "421 4.3.2 MAIL, 421 4.3.2 MAIL", true},
 		{"MAIL 354", func(p *peer) { group(p); p.send("354 go\n") }, "0 *smtpc.ProtocolError, 0 *smtpc.ProtocolError", true},
 		{"RCPT 421 keeps the answer before it", func(p *peer) { group(p); p.send("250 ok\n550 5.1.1 no\n421 bye\n") }, "550 5.1.1 RCPT, 421 RCPT", true},
@@ -129,13 +152,18 @@ func TestSendReplies(t *testing.T) {
 			p.want("DATA", "354 go\n250 queued\n")
 		}, "0 *smtpc.ProtocolError, 0 *smtpc.ProtocolError", true},
 		{"an unasked 421", func(p *peer) { group(p); p.send("250 ok\n250 ok\n550 ok\n421 4.3.2 bye\n"); p.line() }, "421 4.3.2 DATA, 550 RCPT", true},
-		{"RCPT 552 is 452", func(p *peer) { group(p); p.send("250 ok\n552 5.5.3 too many\n552 x\n"); p.want("RSET", "250 ok\n") }, "452 4.5.3 RCPT, 452 RCPT", false},
+		{"RCPT 552 is 452", func(p *peer) {
+			group(p)
+			p.send("250 ok\n552 5.5.3 too many\n552 x\n554 no\n")
+			p.want("DATA", "")
+			p.want("QUIT", "221 bye\n")
+		}, "452 4.5.3 RCPT, 452 RCPT", false},
 		{"RCPT lost", func(p *peer) { group(p); p.send("250 ok\n550 no\n") }, "550 RCPT, 0 *smtpc.NetError", true},
 		{"DATA refused", func(p *peer) {
 			group(p)
 			p.send("250 ok\n250 ok\n550 no\n")
 			p.want("DATA", "451 4.3.0 later\n")
-			p.want("RSET", "250 ok\n")
+			p.want("QUIT", "221 bye\n")
 		}, "451 4.3.0 DATA, 550 RCPT", false},
 		{"DATA 250", func(p *peer) { group(p); p.send("250 ok\n250 ok\n250 ok\n"); p.want("DATA", "250 ok\n") }, "0 *smtpc.ProtocolError, 0 *smtpc.ProtocolError", true},
 		{"body refused", func(p *peer) {
@@ -165,6 +193,7 @@ func TestSendReplies(t *testing.T) {
 			p.want("DATA", "354 go\n")
 			p.body()
 			p.send("450 5.1.1 odd\n")
+			p.want("QUIT", "221 bye\n")
 		}, "450 body, 450 body", false},
 	}
 	for _, tt := range tests {
@@ -432,14 +461,17 @@ func TestSendStuckPeer(t *testing.T) {
 
 // The end of the context ends every wait, and the results say so.
 func TestSendCancelled(t *testing.T) {
-	for _, at := range []string{"MAIL", "DATA", "end of body"} {
+	for _, at := range []string{"MAIL", "RCPT", "DATA", "end of body"} {
 		t.Run(at, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(context.Background())
-			c := dial(t, plainEHLO, func(p *peer) {
-				p.line()
+			c := dial(t, "250 mx.good.example\n", func(p *peer) {
 				p.line()
 				if at != "MAIL" {
-					p.send("250 ok\n250 ok\n")
+					p.send("250 ok\n")
+					p.line()
+				}
+				if at != "MAIL" && at != "RCPT" {
+					p.send("250 ok\n")
 					p.line()
 				}
 				if at == "end of body" {

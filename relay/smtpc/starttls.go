@@ -28,14 +28,15 @@ func (c *Conn) HandshakeErr() error { return c.hsErr }
 // base may be nil; its certificates, curves and cipher suites are used. SNI is
 // the host name given to Connect, the version is TLS 1.2 or newer (RFC 8461,
 // Section 7.2 asks for no less), and no certificate makes the handshake fail:
-// judge State afterwards, before anything is sent.
+// judge State afterwards, before anything is sent. [Config.ConnectTLS] is the
+// other way to TLS.
 //
 // Errors: ErrNoSTARTTLS when it is not offered (the connection stays usable in
 // clear); *ReplyError when the server refuses (also usable); *TLSError,
 // *ProtocolError and *NetError, after which the connection is closed (RFC 3207,
 // Section 4.1: never go on in clear on it).
 func (c *Conn) StartTLS(ctx context.Context, base *tls.Config) error {
-	if c.dead != nil {
+	if !c.usable() {
 		return ErrClosed
 	}
 	if c.state != nil {
@@ -44,6 +45,7 @@ func (c *Conn) StartTLS(ctx context.Context, base *tls.Config) error {
 	if !c.ext.StartTLS {
 		return ErrNoSTARTTLS
 	}
+	defer c.watch(ctx)()
 	rep, err := c.command(ctx, "STARTTLS", c.t.StartTLS, "STARTTLS")
 	if err != nil {
 		return err
@@ -65,7 +67,7 @@ func (c *Conn) StartTLS(ctx context.Context, base *tls.Config) error {
 func (c *Conn) handshake(ctx context.Context, base *tls.Config) error {
 	hctx, cancel := context.WithTimeout(ctx, c.t.Handshake)
 	defer cancel()
-	_ = c.nc.SetDeadline(time.Time{}) // hctx limits the handshake
+	_ = c.wire.SetDeadline(time.Time{}) // hctx limits the handshake
 	tc := tls.Client(c.nc, clientConfig(base, c.host))
 	if err := tc.HandshakeContext(hctx); err != nil {
 		c.hsErr = &TLSError{Err: ctxErr(ctx, err)}
@@ -90,7 +92,8 @@ func clientConfig(base *tls.Config, host string) *tls.Config {
 	cfg.VerifyConnection = nil
 	cfg.VerifyPeerCertificate = nil
 	cfg.NextProtos = nil
-	cfg.ClientSessionCache = nil // a resumed session shows no fresh certificate
+	cfg.ClientSessionCache = nil           // a resumed session shows no fresh certificate
+	cfg.DynamicRecordSizingDisabled = true // nobody reads a message byte by byte
 	cfg.MinVersion = max(cfg.MinVersion, tls.VersionTLS12)
 	return cfg
 }

@@ -15,7 +15,7 @@ type Transaction struct {
 	// and compared with the server's limit (RFC 1870). 0 means unknown.
 	Size       int64
 	EightBit   bool   // the body has bytes above 127: BODY=8BITMIME
-	SMTPUTF8   bool   // header or addresses need RFC 6531
+	SMTPUTF8   bool   // the header needs RFC 6531 (see Inspect); addresses are looked at here
 	RequireTLS bool   // RFC 8689: the tag goes on, and must be offered inside TLS
 	EnvelopeID string // DSN ENVID, decoded; sent only where DSN is offered
 	Ret        string // DSN RET: "FULL", "HDRS" or ""; sent only where DSN is offered
@@ -70,47 +70,45 @@ func (t Transaction) needsUTF8() bool {
 	return false
 }
 
-// mailLine is the MAIL command with its line end. From was checked.
-func (t Transaction) mailLine(e Extensions) string {
-	var b strings.Builder
-	b.WriteString("MAIL FROM:<" + t.From + ">")
+// appendMail appends the MAIL command with its line end. From was checked.
+func (t Transaction) appendMail(b []byte, e Extensions) []byte {
+	b = append(append(append(b, "MAIL FROM:<"...), t.From...), '>')
 	if e.Size && t.Size > 0 {
-		b.WriteString(" SIZE=" + strconv.FormatInt(t.Size, 10))
+		b = strconv.AppendInt(append(b, " SIZE="...), t.Size, 10)
 	}
 	if t.EightBit && e.EightBitMIME {
-		b.WriteString(" BODY=8BITMIME")
+		b = append(b, " BODY=8BITMIME"...)
 	}
 	if t.needsUTF8() {
-		b.WriteString(" SMTPUTF8")
+		b = append(b, " SMTPUTF8"...)
 	}
 	if t.RequireTLS {
-		b.WriteString(" REQUIRETLS")
+		b = append(b, " REQUIRETLS"...)
 	}
 	if e.DSN {
 		if t.Ret == "FULL" || t.Ret == "HDRS" {
-			b.WriteString(" RET=" + t.Ret)
+			b = append(append(b, " RET="...), t.Ret...)
 		}
 		// RFC 3461, Section 4.4: at most 100 characters.
 		if id := xtext(t.EnvelopeID); id != "" && len(id) <= 100 {
-			b.WriteString(" ENVID=" + id)
+			b = append(append(b, " ENVID="...), id...)
 		}
 	}
-	b.WriteString("\r\n")
-	return b.String()
+	return append(b, "\r\n"...)
 }
 
-// rcptLine is the RCPT command with its line end. Addr was checked.
-func (r Rcpt) line(e Extensions) string {
-	s := "RCPT TO:<" + r.Addr + ">"
+// appendLine appends the RCPT command with its line end. Addr was checked.
+func (r Rcpt) appendLine(b []byte, e Extensions) []byte {
+	b = append(append(append(b, "RCPT TO:<"...), r.Addr...), '>')
 	if e.DSN {
 		if n := notify(r.Notify); n != "" {
-			s += " NOTIFY=" + n
+			b = append(append(b, " NOTIFY="...), n...)
 		}
 		if o := orcpt(r.ORcpt, e.SMTPUTF8); o != "" {
-			s += " ORCPT=" + o
+			b = append(append(b, " ORCPT="...), o...)
 		}
 	}
-	return s + "\r\n"
+	return append(b, "\r\n"...)
 }
 
 // notify joins the values that RFC 3461, Section 4.1 knows, "" when the set

@@ -14,28 +14,25 @@ const (
 	maxAuthErrors = 3                // failed logins in one session
 )
 
-// AuthMechanisms implements smtp.AuthSession. go-smtp advertises them inside
-// TLS only.
-func (s *session) AuthMechanisms() []string {
-	if s.conn.role != Submission || s.srv.cfg.Auth == nil {
-		return nil
-	}
-	return []string{sasl.Plain, sasl.Login}
-}
+// AuthMechanisms implements smtp.AuthSession. It is not used: what is offered
+// is said by dialog.
+func (s *session) AuthMechanisms() []string { return nil }
+
+// mayLogin reports whether a login is offered inside TLS.
+func (s *session) mayLogin() bool { return s.d.role == Submission && s.srv.cfg.Auth != nil }
 
 // Auth implements smtp.AuthSession (RFC 4954).
 func (s *session) Auth(mech string) (sasl.Server, error) {
-	s.mu.Lock()
-	open := s.tx != nil
-	s.mu.Unlock()
 	switch {
-	case s.conn.isEnding():
-		return nil, s.refuse(replyShutdown)
-	case s.conn.role != Submission || s.srv.cfg.Auth == nil:
+	case !s.mayLogin():
 		return nil, s.refuse(Reply{503, [3]int{5, 5, 1}, "No login here"})
-	case open:
+	case s.d.tls == nil:
+		return nil, s.refuse(Reply{538, [3]int{5, 7, 11}, "A login needs TLS, send STARTTLS first"}) // RFC 8314, Section 3.3
+	case s.user != "":
+		return nil, s.refuse(Reply{503, [3]int{5, 5, 1}, "You are logged in already"})
+	case s.tx != nil:
 		return nil, s.refuse(Reply{503, [3]int{5, 5, 1}, "No login within a transaction"})
-	case s.srv.limits.authBlocked(s.conn.peer, time.Now()):
+	case s.srv.limits.authBlocked(s.d.peer, time.Now()):
 		return nil, s.refuse(Reply{454, [3]int{4, 7, 0}, "Too many failed logins from your address, please try again later"})
 	}
 	switch mech {
@@ -108,7 +105,7 @@ func (s *session) login(user, password string) error {
 // loginFailed is the answer to wrong credentials, after a pause that doubles
 // with each failure of the source.
 func (s *session) loginFailed() error {
-	fails := s.srv.limits.authFailed(s.conn.peer, time.Now())
+	fails := s.srv.limits.authFailed(s.d.peer, time.Now())
 	delay := maxAuthDelay
 	if fails < 10 {
 		delay = min(delay, s.srv.cfg.Limits.AuthDelay<<(fails-1))

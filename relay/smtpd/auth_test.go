@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"net/netip"
@@ -65,7 +66,7 @@ func TestNoLoginInClear(t *testing.T) {
 	if strings.Contains(ehlo, "AUTH") {
 		t.Errorf("got EHLO %q with AUTH in clear", ehlo)
 	}
-	c.want("AUTH PLAIN "+b64("\x00printer\x00secret"), "523 5.7.10 ")
+	c.want("AUTH PLAIN "+b64("\x00printer\x00secret"), "538 5.7.11 ")
 	c.want("MAIL FROM:<scan@office.example>", "530 5.7.0 Send STARTTLS first")
 	// A login does not outlive STARTTLS, and there is none on the trusted port.
 	c, _ = f.secure(f.trusted)
@@ -80,7 +81,7 @@ func TestNoLoginWithinTransaction(t *testing.T) {
 	c.want("MAIL FROM:<scan@office.example>", "250 ")
 	c.want("AUTH PLAIN "+b64("\x00printer\x00secret"), "503 ")
 	// In the session itself too, for the library only looks at an earlier success.
-	s := &session{srv: New(Config{Auth: func(string, string) (bool, error) { return true, nil }}), conn: &conn{role: Submission}, tx: &transaction{}}
+	s := &session{srv: New(Config{Auth: func(string, string) (bool, error) { return true, nil }}), d: &dialog{conn: &conn{role: Submission}, tls: &tls.Conn{}}, tx: &transaction{}}
 	if _, err := s.Auth("PLAIN"); err == nil || !strings.Contains(err.Error(), "503") {
 		t.Errorf("got %v, want 503", err)
 	}

@@ -2,15 +2,14 @@ package smtpd
 
 import (
 	"bytes"
-	"errors"
+	"encoding/binary"
 	"io"
-
-	"github.com/emersion/go-smtp"
 )
 
 const (
 	maxReceived = 100 // RFC 5321, Section 6.3
 	longLine    = 998 // RFC 5322, Section 2.1.1
+	maxLine     = 64 << 10
 )
 
 // Body is the message that Accept reads: our Received field, then the message
@@ -27,8 +26,7 @@ type Body struct {
 	head []byte // what is left of our Received field
 	src  io.Reader
 	max  int64
-	lost func() bool // whether the connection has ended; nil when src knows by itself
-	err  error       // why there is no more: io.EOF, a Reply, or an error of src
+	err  error // why there is no more: io.EOF, a Reply, or an error of src
 
 	line     int  // bytes in the current line
 	cr       bool // the last byte was a CR
@@ -70,20 +68,9 @@ func (b *Body) Read(p []byte) (int, error) {
 func (b *Body) ending(err error) error {
 	switch {
 	case err != io.EOF:
-		if errors.Is(err, smtp.ErrTooLongLine) {
-			return Reply{554, [3]int{5, 6, 0}, "A line of the message is longer than " + bytesText(maxLine)}
-		}
-		var r Reply
-		if errors.As(err, &r) {
-			return r
-		}
-		return replyLost
+		return replyLost // the client went away, was too slow, or broke the message off
 	case b.cr:
 		return bare("CR without LF")
-	case b.lost != nil && b.lost():
-		// go-smtp takes a connection that ends inside of a BDAT chunk for the end of
-		// the chunk: the message is not whole.
-		return replyLost
 	}
 	return io.EOF
 }
@@ -92,56 +79,62 @@ func bare(what string) Reply {
 	return Reply{550, [3]int{5, 5, 2}, "The message holds a " + what + "; lines must end in CR LF (RFC 5321, Section 2.3.8)"}
 }
 
-// scan looks at a piece of the message, line by line.
+// scan looks at a piece of the message. Each LF must follow a CR, and there
+// must be no more CRs than that makes, but for one at the very end: so only the
+// LFs are looked at one by one.
 func (b *Body) scan(p []byte) error {
-	if bytes.IndexByte(p, 0) >= 0 {
+	switch {
+	case len(p) == 0:
+		return nil
+	case bytes.IndexByte(p, 0) >= 0:
 		return Reply{550, [3]int{5, 5, 2}, "The message holds a NUL byte, which mail may not (RFC 5322, Section 4)"}
+	case b.cr && p[0] != '\n':
+		return bare("CR without LF")
 	}
 	b.EightBit = b.EightBit || !ascii(p)
-	for len(p) > 0 {
-		if b.cr && p[0] != '\n' {
-			return bare("CR without LF")
+	crs := bytes.Count(p, []byte{'\r'})
+	for rest := p; len(rest) > 0; {
+		i := bytes.IndexByte(rest, '\n')
+		if i < 0 {
+			if b.cr = rest[len(rest)-1] == '\r'; b.cr {
+				crs--
+				rest = rest[:len(rest)-1]
+			}
+			if err := b.text(rest); err != nil {
+				return err
+			}
+			break
 		}
-		i := bytes.IndexByte(p, '\n')
-		piece := p
-		if i >= 0 {
-			piece = p[:i+1]
+		switch {
+		case i > 0 && rest[i-1] == '\r':
+			crs--
+		case i > 0 || !b.cr:
+			return bare("LF without CR")
 		}
-		if err := b.piece(piece, i >= 0); err != nil {
+		if err := b.text(rest[:max(0, i-1)]); err != nil {
 			return err
 		}
-		p = p[len(piece):]
+		if err := b.lineDone(); err != nil {
+			return err
+		}
+		b.cr = false
+		rest = rest[i+1:]
+	}
+	if crs != 0 {
+		return bare("CR without LF")
 	}
 	return nil
 }
 
-// piece takes a part of one line; last says that it ends in LF.
-func (b *Body) piece(p []byte, last bool) error {
-	text := p
-	if last {
-		text = p[:len(p)-1]
+// text takes a part of one line, without its line end.
+func (b *Body) text(p []byte) error {
+	if !b.inBody && b.line < len(b.start) {
+		copy(b.start[b.line:], p)
 	}
-	cr := b.cr
-	if n := len(text); n > 0 {
-		if cr = text[n-1] == '\r'; cr {
-			text = text[:n-1]
-		}
+	if b.line += len(p); b.line > maxLine {
+		return Reply{554, [3]int{5, 6, 0}, "A line of the message is longer than " + bytesText(maxLine)}
 	}
-	if bytes.IndexByte(text, '\r') >= 0 {
-		return bare("CR without LF")
-	}
-	if last && !cr {
-		return bare("LF without CR")
-	}
-	if b.line < len(b.start) {
-		copy(b.start[b.line:], text)
-	}
-	b.line += len(text)
-	b.cr = cr && !last
-	if !last {
-		return nil
-	}
-	return b.lineDone()
+	return nil
 }
 
 // lineDone counts a whole line.
@@ -167,7 +160,13 @@ func (b *Body) lineDone() error {
 	return nil
 }
 
+// ascii reports whether p has no byte above 127. It looks at eight at a time.
 func ascii(p []byte) bool {
+	for ; len(p) >= 8; p = p[8:] {
+		if binary.LittleEndian.Uint64(p)&0x8080808080808080 != 0 {
+			return false
+		}
+	}
 	for _, c := range p {
 		if c >= 0x80 {
 			return false

@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -67,7 +68,6 @@ func TestLineEnds(t *testing.T) {
 		{"CRLF.CR", "a\r\n.\rb\r\nc\rd\r\n", "CR without LF"}, // the dot and its CR are lost in the library, the second CR is not
 		{"CR.CR", "a\r.\rb\r\n", "CR without LF"},
 		{"CR.CRLF", "a\r.\r\nb\r\n", "CR without LF"},
-		{"CR CR LF.CRLF", "a\r\r\n.\r\nb\r\n", "CR without LF"},
 		{"CR at the end of a line", "a\r\r\n", "CR without LF"},
 		{"NUL", "a\x00b\r\n", "NUL"},
 		{"bare LF in the header", "Subject: x\nX: y\r\n\r\n", "LF without CR"},
@@ -94,6 +94,29 @@ func TestLineEnds(t *testing.T) {
 				t.Errorf("got %d messages, want the one good", len(got))
 			}
 		})
+	}
+}
+
+// CR CR LF . CR LF is an end to those who take CR CR LF for the end of a line,
+// and none to others. The message is refused either way, and what follows is
+// neither text nor commands: the session ends.
+func TestDoubtfulEndClosesTheSession(t *testing.T) {
+	for _, body := range []string{"a\r\r\n.\r\n", "\r\r\n.\r\n"} {
+		for _, size := range []int{1 << 20, 1} {
+			f := start(t, nil)
+			c, _ := f.hello(f.trusted)
+			c.data()
+			for piece := range slices.Chunk([]byte(body+forged), size) {
+				if _, err := c.nc.Write(piece); err != nil {
+					break
+				}
+			}
+			c.want("", "550 5.5.2 ")
+			c.gone()
+			if got := f.all(); len(got) > 0 {
+				t.Errorf("%q: got a message from %q", body, got[0].env.From)
+			}
+		}
 	}
 }
 
@@ -147,13 +170,16 @@ func TestLongLines(t *testing.T) {
 	if got := f.all(); len(got) != 1 || got[0].body.LongLines != 1 || !strings.Contains(got[0].text, line) {
 		t.Error("the long line did not come through")
 	}
+	c.want("MAIL FROM:<bob@office.example>", "250 ")
+	c.want("RCPT TO:<anna@good.example>", "250 ")
+	c.send(fmt.Sprintf("BDAT %d LAST\r\n%s\r\nNOOP\r\n", len(line)+2, line))
+	c.want("", "250 2.0.0 Queued")
+	c.want("", "250 ")
 	c.data()
-	c.send(strings.Repeat("x", maxLine+10) + "\r\n.\r\n" + forged)
+	c.send(strings.Repeat("x", maxLine+10) + "\r\nNOOP\r\n.\r\n")
 	c.want("", "554 5.6.0 ")
-	c.want("", "500 ")
-	c.gone()
-	if got := f.all(); len(got) != 1 {
-		t.Errorf("got %d messages, want 1", len(got))
+	if got := f.all(); len(got) != 2 {
+		t.Errorf("got %d messages, want 2", len(got))
 	}
 }
 

@@ -160,7 +160,7 @@ func (f *fixture) hello(addr string) (*client, string) {
 		c.handshake()
 	}
 	c.want("", "220 gate.office.example ESMTP")
-	return c, c.want("EHLO client.example", "250-Hello client.example")
+	return c, c.want("EHLO client.example", "250-gate.office.example greets client.example\r\n")
 }
 
 // secure dials, says STARTTLS where it must, and EHLO inside TLS.
@@ -172,7 +172,7 @@ func (f *fixture) secure(addr string) (*client, string) {
 	}
 	c.want("STARTTLS", "220 ")
 	c.handshake()
-	return c, c.want("EHLO client.example", "250-Hello client.example")
+	return c, c.want("EHLO client.example", "250-gate.office.example greets client.example\r\n")
 }
 
 func (c *client) handshake() {

@@ -13,30 +13,10 @@ import (
 	"gatepost/relay/event"
 )
 
-// Role says what a listener is for.
-type Role int
-
-const (
-	// Trusted takes mail for anywhere from the trusted networks, without login.
-	// Everybody else is turned away at connect with 554.
-	Trusted Role = iota
-	// Submission takes mail for anywhere from whoever logs in inside TLS
-	// (RFC 6409, RFC 8314), from any address.
-	Submission
-)
-
-// String names the role for logs.
-func (r Role) String() string {
-	if r == Submission {
-		return "submission"
-	}
-	return "trusted"
-}
-
 // Listener is one open port. The Server closes it.
 type Listener struct {
 	net.Listener
-	Role        Role
+	Role        Role // Trusted or Submission
 	ImplicitTLS bool // TLS from the first byte (port 465)
 }
 
@@ -50,6 +30,19 @@ type Config struct {
 	TLS *tls.Config
 	// TrustedNetworks are the networks that may relay on Trusted listeners.
 	TrustedNetworks []netip.Prefix
+	// Local tells about an own domain of the office (lower case, A-labels); false
+	// means that the domain is not an own one, and so are its subdomains. When it
+	// is set, a Trusted listener takes mail for own domains from everybody. nil:
+	// whoever is outside of the trusted networks is turned away at connect.
+	Local func(domain string) (Local, bool)
+	// Verify, when set, is asked at RCPT for each recipient of an own domain,
+	// whoever sends. nil takes the recipient; a Reply is answered; every other
+	// error is 451. ctx ends after a minute or when the Server is stopped by force.
+	Verify func(ctx context.Context, q Question) error
+	// Postmaster is the address that RCPT TO:<postmaster> without a domain stands
+	// for (RFC 5321, Section 4.5.1). "" means postmaster@ the nearest of Hostname
+	// and its parents that Local knows, or Hostname itself when it knows none.
+	Postmaster string
 	// Auth checks a login. false means wrong name or password; an error means
 	// that nothing can be said now (454). nil means that no login is offered. At
 	// most two calls run at once.
@@ -74,32 +67,11 @@ type Config struct {
 	// Room, when set, is asked at MAIL with the size that the sender declares (0
 	// when it does not), after Ready. An error is answered, e.g. 452 4.3.1.
 	Room func(size int64) error
-	// Events receives event.Refused; nil discards it. Who accepts a message tells
-	// of that: Accept.
+	// Events receives event.Refused and event.InboundClear; nil discards them. Who
+	// accepts a message tells of that: Accept.
 	Events event.Sink
 	Log    *slog.Logger     // nil discards
 	Now    func() time.Time // for the Received field and events; nil means time.Now
-}
-
-// Limits bound what strangers can use up. Zero fields mean the defaults.
-type Limits struct {
-	Conns        int // open connections in all, at most half of them from outside of the trusted networks; 0 means 500
-	ConnsPerAddr int // open connections from one source; 0 means 100
-	// RatePerMinute is how many connections one source may open in a minute; 0
-	// means no limit. A source is one IPv4 address or one IPv6 /64.
-	RatePerMinute int
-	// MessagesPerMinute is how many messages (MAIL commands) one source may begin
-	// in a minute; 0 means no limit.
-	MessagesPerMinute int
-	Errors            int           // refused commands in one session before it ends; 0 means 20
-	Read              time.Duration // wait for each piece of input; 0 means 5 minutes (RFC 5321, Section 4.5.3.2.7)
-	Write             time.Duration // wait for each piece of output; 0 means 5 minutes
-	Session           time.Duration // life of a connection; 0 means 4 hours
-	// GreetDelay is the pause before the greeting in which a client that talks
-	// already is caught; 0 means that only input which is there at once counts.
-	GreetDelay time.Duration
-	Stop       time.Duration // how long messages in transfer may go on after the end of ctx; 0 means 30 seconds
-	AuthDelay  time.Duration // pause after the first failed login, doubled with each one; 0 means 1 second
 }
 
 // withDefaults fills the zero fields.
@@ -115,14 +87,6 @@ func (c Config) withDefaults() Config {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	l := &c.Limits
-	l.Conns = cmp.Or(l.Conns, 500)
-	l.ConnsPerAddr = cmp.Or(l.ConnsPerAddr, 100)
-	l.Errors = cmp.Or(l.Errors, 20)
-	l.Read = cmp.Or(l.Read, 5*time.Minute)
-	l.Write = cmp.Or(l.Write, 5*time.Minute)
-	l.Session = cmp.Or(l.Session, 4*time.Hour)
-	l.Stop = cmp.Or(l.Stop, 30*time.Second)
-	l.AuthDelay = cmp.Or(l.AuthDelay, time.Second)
+	c.Limits = c.Limits.withDefaults()
 	return c
 }

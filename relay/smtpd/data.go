@@ -7,36 +7,25 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// Data implements smtp.Session: it hands the message to Accept. With DATA, r
-// ends at the final dot only, and go-smtp drains what is left after an error.
-func (s *session) Data(r io.Reader) error {
-	pipe, chunked := r.(*io.PipeReader)
-	s.mu.Lock()
+// Data implements smtp.Session: it hands the message to Accept. The reader of
+// the library is not used: the message is read from the dialog, and what is left
+// of it after an error is drained there.
+func (s *session) Data(io.Reader) error {
 	tx := s.tx
-	if chunked {
-		mine := &chunks{r: pipe, done: make(chan struct{})}
-		defer close(mine.done)
-		s.chunks = mine
-	}
-	s.mu.Unlock()
 	if tx == nil {
-		return replyLost.smtpError() // RSET came before the first chunk was taken up
+		return s.refuse(replyNoMail)
 	}
 	if !s.srv.beginTransfer() {
 		return s.refuse(replyShutdown)
 	}
 	defer s.srv.transfers.Done()
-	if !s.conn.beginTransfer() {
+	if !s.d.beginTransfer() {
 		return s.refuse(replyShutdown)
 	}
-	defer s.conn.endTransfer()
+	defer s.d.endTransfer()
 
-	env := tx.env
-	body := &Body{head: []byte(receivedField(s.srv.cfg.Hostname, env)), src: r, max: s.srv.cfg.MaxSize}
-	if chunked {
-		body.lost = func() bool { return s.conn.hasEnded(s.lib.Conn()) }
-	}
-	id, err := s.srv.cfg.Accept(s.srv.hard, env, body)
+	body := &Body{head: []byte(receivedField(s.srv.cfg.Hostname, tx.Envelope)), src: messageReader{s.d}, max: s.srv.cfg.MaxSize}
+	id, err := s.srv.cfg.Accept(s.srv.hard, tx.Envelope, body)
 	switch {
 	case body.err == replyLost:
 		return replyLost.smtpError() // nobody was refused: the client went away, or said RSET
@@ -49,6 +38,8 @@ func (s *session) Data(r io.Reader) error {
 		s.srv.cfg.Log.Error("smtp: a message was accepted before it was read to its end", "id", id)
 		return s.refuse(replyLocal)
 	}
+	s.d.junk = 0
+	s.srv.tellWatched(tx)
 	// This is a success: go-smtp knows no other way to choose the text.
 	return &smtp.SMTPError{Code: 250, EnhancedCode: smtp.EnhancedCode{2, 0, 0}, Message: oneLine(strings.TrimSpace("Queued as " + id))}
 }

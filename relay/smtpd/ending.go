@@ -1,10 +1,9 @@
 package smtpd
 
 import (
-	"crypto/tls"
 	"errors"
 	"io"
-	"net"
+	"os"
 	"time"
 )
 
@@ -13,14 +12,6 @@ func (c *conn) end() {
 	c.mu.Lock()
 	c.ended = true
 	c.mu.Unlock()
-}
-
-// fail notes that the connection is of no use any more.
-func (c *conn) fail() {
-	c.mu.Lock()
-	c.ended, c.lost = true, true
-	c.mu.Unlock()
-	c.mute = true
 }
 
 // stop ends the session as soon as no message is in transfer.
@@ -36,9 +27,7 @@ func (c *conn) stop() {
 
 // kill ends everything at once.
 func (c *conn) kill() {
-	c.mu.Lock()
-	c.ended, c.lost = true, true
-	c.mu.Unlock()
+	c.end()
 	_ = c.nc.Close()
 }
 
@@ -70,61 +59,65 @@ func (c *conn) isEnding() bool {
 	return c.ended || c.stopping
 }
 
-func (c *conn) isPeeking() bool {
+func (c *conn) hasEnded() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.peeking
+	return c.ended
 }
 
-func (c *conn) peek(on bool) {
-	c.mu.Lock()
-	c.peeking = on
-	c.mu.Unlock()
+// errOver is the end of the dialog. What had to be said about it has been said.
+var errOver = errors.New("smtpd: the dialog is over")
+
+// over ends the dialog after a read failed with err, nil when there was to be
+// no read any more, and says why where somebody is still there to hear it.
+func (d *dialog) over(err error) error {
+	d.mu.Lock()
+	d.ended = true
+	stopping := d.stopping
+	d.mu.Unlock()
+	switch {
+	case stopping:
+		d.lastWords(replyShutdown)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		d.lastWords(replyTimeout)
+	}
+	d.mute = true
+	return errOver
 }
 
-// hasEnded reports whether the stream that top reads from c has ended; top is c
-// or the TLS connection above it. It must be called only while the serving
-// goroutine waits for something else.
-func (c *conn) hasEnded(top net.Conn) bool {
-	c.mu.Lock()
-	lost := c.lost
-	c.mu.Unlock()
-	tc, ok := top.(*tls.Conn)
-	if lost || !ok {
-		return lost
+// lastWords sends r and ends the session: nothing is heard or said after it
+// (RFC 5321, Section 3.8).
+func (d *dialog) lastWords(r Reply) {
+	d.end()
+	if d.mute {
+		return
 	}
-	// Inside TLS the client can end the stream without ending the connection
-	// below. Reading is the only way to see it.
-	c.peek(true)
-	defer c.peek(false)
-	var b [1]byte
-	n, err := tc.Read(b[:])
-	if n > 0 {
-		// The stream goes on with a pipelined command that has now lost its first
-		// byte. No command can be trusted after that.
-		c.end()
-		return false
-	}
-	var wait nothingYet
-	return err != nil && !errors.As(err, &wait)
+	d.out = append(d.out, r.line()...)
+	d.mute, d.linger = true, true
+	_ = d.flush(time.Second)
 }
 
 // Close implements net.Conn.
-func (c *conn) Close() error {
-	c.mu.Lock()
-	again := c.closed
-	c.closed, c.ended, c.lost = true, true, true
-	c.mu.Unlock()
+func (d *dialog) Close() error {
+	d.mu.Lock()
+	again := d.closed
+	d.closed, d.ended = true, true
+	d.mu.Unlock()
 	if again {
-		return net.ErrClosed
+		return nil
 	}
-	c.asked = time.Time{}
-	_ = c.flush(2 * time.Second)
-	if c.linger {
-		c.drain()
+	_ = d.flush(2 * time.Second)
+	d.patience = time.Second
+	if d.tls != nil {
+		_ = d.tls.CloseWrite()
 	}
-	err := c.nc.Close()
-	c.srv.release(c)
+	if d.linger {
+		d.drain()
+	}
+	err := d.nc.Close()
+	d.mute = true
+	d.srv.giveBack(d)
+	d.srv.release(d.conn)
 	return err
 }
 

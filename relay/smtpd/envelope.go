@@ -12,7 +12,9 @@ type Envelope struct {
 	Received   time.Time
 	TraceID    string     // our own id of the transaction, as in the Received field
 	Client     netip.Addr // never a mapped IPv4 address
+	Role       Role       // who sends: the listener's role, or Internet
 	Hello      string     // name in EHLO or HELO, made printable
+	Plain      bool       // the client said HELO and not EHLO
 	User       string     // login name, "" without login
 	TLSVersion string     // "TLS 1.3", "" in clear
 	TLSCipher  string     // "TLS_AES_128_GCM_SHA256", "" in clear

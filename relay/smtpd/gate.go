@@ -1,17 +1,14 @@
 package smtpd
 
 import (
-	"bufio"
-	"crypto/tls"
 	"io"
 	"net"
 	"net/netip"
-	"strings"
 	"time"
 )
 
 // gate is the listener that go-smtp accepts from. It lets nobody through whom
-// the caps, the rates or the trusted networks keep out.
+// the caps or the rates keep out.
 type gate struct {
 	Listener
 	srv *Server
@@ -24,19 +21,14 @@ func (g *gate) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		c := g.srv.admit(nc, g)
-		if c == nil {
-			continue
+		if d := g.srv.admit(nc, g); d != nil {
+			return d, nil
 		}
-		if g.ImplicitTLS {
-			return tls.Server(c, g.srv.tls), nil
-		}
-		return c, nil
 	}
 }
 
-// admit returns the armoured connection, or nil when it was turned away.
-func (s *Server) admit(nc net.Conn, g *gate) *conn {
+// admit returns the dialog for a connection, or nil when it was turned away.
+func (s *Server) admit(nc net.Conn, g *gate) *dialog {
 	peer := addrOf(nc.RemoteAddr())
 	say := func(r Reply) {
 		if !g.ImplicitTLS {
@@ -45,60 +37,60 @@ func (s *Server) admit(nc net.Conn, g *gate) *conn {
 		}
 		_ = nc.Close()
 	}
-	trusted := s.trusted(peer)
-	if why, ok := s.limits.connect(peer, trusted, time.Now()); !ok {
-		s.cfg.Log.Debug("connection refused", "client", peer.String(), "reply", why.Error())
+	role, from := g.Role, office
+	if !s.trusted(peer) {
+		from = people
+		if role == Trusted {
+			role, from = Internet, internet
+		}
+	}
+	if why, ok := s.limits.connect(peer, from, time.Now()); !ok {
+		s.cfg.Log.Debug("connection refused", "client", peer, "reply", why)
 		say(why)
 		return nil
 	}
-	c := &conn{nc: nc, srv: s, role: g.Role, peer: peer, born: time.Now(), clear: !g.ImplicitTLS}
+	c := &conn{nc: nc, srv: s, role: role, class: from, peer: peer, born: time.Now(), patience: time.Second}
 	if !s.keep(c) {
-		s.limits.disconnect(peer, trusted)
+		s.limits.disconnect(peer, from)
 		say(replyShutdown)
 		return nil
 	}
-	if g.Role == Trusted && !trusted {
-		s.joined.Go(func() { c.turnAway(g.ImplicitTLS) })
-		return nil
+	if c.squeezed() {
+		s.squeeze()
 	}
-	return c
+	d := &dialog{conn: c, rw: c, implicit: g.ImplicitTLS}
+	s.lend(d)
+	return d
 }
 
-// turnAway tells a stranger that nothing is to be had here, and then waits for
-// its QUIT for a little while (RFC 5321, Section 3.1).
-func (c *conn) turnAway(silent bool) {
-	defer c.Close()
-	r := Reply{554, [3]int{5, 7, 1}, "No mail is taken from your address here"}
-	// While the box itself is not in order it is nobody's last word: a sender
-	// that would be welcome otherwise must keep its mail.
-	if ready := c.srv.cfg.Ready; ready != nil {
-		if why, bye := goodbye(ready()); bye {
-			if !silent {
-				_ = c.nc.SetWriteDeadline(time.Now().Add(time.Second))
-				_, _ = io.WriteString(c.nc, why.line())
-			}
-			return
-		}
+// squeeze cuts the waits short where places have become few: a client that
+// waits for a good reason connects again.
+func (s *Server) squeeze() {
+	due := time.Now().Add(s.cfg.Limits.Strangers.Squeeze)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.hurry(due)
 	}
-	c.srv.refused(c.peer, r)
-	if silent {
-		return
-	}
-	deadline := time.Now().Add(10 * time.Second)
-	_ = c.nc.SetDeadline(deadline)
-	if _, err := io.WriteString(c.nc, r.line()); err != nil {
-		return
-	}
-	in := bufio.NewScanner(io.LimitReader(c.nc, 4<<10))
-	for in.Scan() && !c.isEnding() {
-		if strings.EqualFold(strings.TrimSpace(in.Text()), "QUIT") {
-			_, _ = io.WriteString(c.nc, "221 2.0.0 Bye\r\n")
-			return
-		}
-		if _, err := io.WriteString(c.nc, "503 5.5.1 No mail is taken from your address here\r\n"); err != nil {
-			return
-		}
-	}
+}
+
+// buffers are what a dialog needs while it is open.
+type buffers struct {
+	in      [inputSize]byte
+	out     [maxHeld]byte
+	scratch [512]byte
+}
+
+func (s *Server) lend(d *dialog) {
+	d.lent = s.pool.Get().(*buffers)
+	d.in, d.out, d.scratch = d.lent.in[:], d.lent.out[:0], d.lent.scratch[:0]
+}
+
+func (s *Server) giveBack(d *dialog) {
+	d.in, d.out, d.scratch, d.feed = nil, nil, nil, nil
+	d.r, d.w = 0, 0
+	s.pool.Put(d.lent)
+	d.lent = nil
 }
 
 // trusted reports whether addr is in a trusted network.

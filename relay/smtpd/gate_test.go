@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"crypto/tls"
 	"net"
 	"net/netip"
 	"strings"
@@ -95,10 +96,16 @@ func TestNoRelayForStrangers(t *testing.T) {
 		{"192.168.77.10", Submission, "", false},
 		{"192.0.2.66", Submission, "printer", true},
 		{"::1", Trusted, "", false},
+		{"192.0.2.66", Internet, "", false},
+		{"192.168.77.10", Internet, "", false},
+		{"192.0.2.66", Role(9), "printer", false},
 	} {
-		c := &conn{srv: s, peer: netip.MustParseAddr(tt.peer), role: tt.role}
-		ses := &session{srv: s, conn: c, user: tt.user, tx: &transaction{}}
-		if got := ses.mayRelay(); got != tt.want {
+		d := &dialog{conn: &conn{srv: s, peer: netip.MustParseAddr(tt.peer), role: tt.role}}
+		if tt.role == Submission {
+			d.tls = &tls.Conn{}
+		}
+		ses := &session{srv: s, d: d, user: tt.user, tx: &transaction{}}
+		if got := ses.mayReach(false); got != tt.want {
 			t.Errorf("%+v: got %v", tt, got)
 		}
 		err := ses.Rcpt("a@other.example", &smtp.RcptOptions{})
@@ -160,13 +167,18 @@ func waitFor(t *testing.T, ok func() bool) {
 	t.Error("waited in vain")
 }
 
-// Strangers cannot take the last connections from the office.
+// Strangers cannot take the last connections from the office, nor those on
+// port 25 the last ones from people who want to log in.
 func TestRoomForTheOffice(t *testing.T) {
-	f := start(t, func(c *Config) { c.Limits.Conns = 4 })
-	for range 2 {
-		f.from("127.0.0.9", f.submission).want("", "220 ")
+	f := start(t, func(c *Config) { c.Limits.Conns, c.Local = 8, ownDomains("") })
+	for range 4 {
+		f.from("127.0.0.9", f.trusted).want("", "220 ")
 	}
-	f.from("127.0.0.10", f.submission).want("", "421 4.3.2 ")
+	f.from("127.0.0.10", f.trusted).want("", "421 4.3.2 ")
+	for range 2 {
+		f.from("127.0.0.11", f.submission).want("", "220 ")
+	}
+	f.from("127.0.0.12", f.submission).want("", "421 4.3.2 ")
 	for range 2 {
 		f.hello(f.trusted)
 	}
@@ -192,19 +204,19 @@ func TestLimiterForgets(t *testing.T) {
 	l := newLimiter(Limits{Conns: 1 << 30, ConnsPerAddr: 1 << 30, RatePerMinute: 60})
 	now := time.Now()
 	held := netip.MustParseAddr("192.0.2.1")
-	if _, ok := l.connect(held, true, now); !ok {
+	if _, ok := l.connect(held, office, now); !ok {
 		t.Fatal("the first connection was refused")
 	}
 	a := netip.MustParseAddr("2001:db8::1").As16()
 	for i := range 3 * maxSources {
 		a[4], a[5], a[6] = byte(i>>16), byte(i>>8), byte(i)
 		addr := netip.AddrFrom16(a)
-		if _, ok := l.connect(addr, false, now); !ok {
+		if _, ok := l.connect(addr, people, now); !ok {
 			t.Fatalf("source %d was refused", i)
 		}
-		l.disconnect(addr, false)
-		if len(l.sources) > maxSources+1 {
-			t.Fatalf("got %d sources, want at most %d", len(l.sources), maxSources+1)
+		l.disconnect(addr, people)
+		if len(l.sources) > maxSources+2 {
+			t.Fatalf("got %d sources, want at most %d", len(l.sources), maxSources+2)
 		}
 	}
 	if s := l.sources[sourceOf(held)]; s == nil || s.open != 1 {
@@ -228,5 +240,34 @@ func TestEarlyTalkers(t *testing.T) {
 	c.want("NOOP", "250 ")
 	if got := f.all(); len(got) > 0 {
 		t.Error("got a message from an early talker")
+	}
+}
+
+// Without a pause only what is there at once counts, and looking takes nothing
+// of it away.
+func TestSpokeFirst(t *testing.T) {
+	l := listenTest(t)
+	defer l.Close()
+	nc, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	in, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	c := &conn{nc: in}
+	if c.spokeFirst(0) {
+		t.Error("got words from a silent client")
+	}
+	if _, err := nc.Write([]byte("EHLO")); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool { return c.spokeFirst(0) })
+	b := make([]byte, 8)
+	if n, err := in.Read(b); string(b[:n]) != "EHLO" {
+		t.Errorf("got %q, %v", b[:n], err)
 	}
 }

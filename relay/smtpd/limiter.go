@@ -3,6 +3,7 @@ package smtpd
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,15 +13,26 @@ const (
 	maxAuthFails = 30               // failed logins of a source within sourceMemory
 )
 
-// limiter counts what each source does. A source is one IPv4 address or one
-// IPv6 /64. It is safe for use by many goroutines.
-type limiter struct {
-	limits Limits
+// class says whose places a connection takes.
+type class int
 
-	mu        sync.Mutex
-	open      int
-	strangers int // open connections from outside of the trusted networks
-	sources   map[netip.Prefix]*source
+const (
+	office   class = iota // from a trusted network
+	internet              // a stranger on port 25
+	people                // a stranger on a submission port, who may yet log in
+	classes
+)
+
+// limiter counts what each source does, and of strangers what each network does
+// too. Sources and networks share the table: their prefixes differ in length. It
+// is safe for use by many goroutines.
+type limiter struct {
+	limits   Limits
+	squeezed [classes]atomic.Bool // three quarters of the places are taken; never for the office
+
+	mu      sync.Mutex
+	open    [classes]int // connections
+	sources map[netip.Prefix]*source
 }
 
 type source struct {
@@ -56,18 +68,23 @@ func newLimiter(l Limits) *limiter {
 	return &limiter{limits: l, sources: map[netip.Prefix]*source{}}
 }
 
-// sourceOf is the key under which addr is counted. An invalid addr has one too.
-func sourceOf(addr netip.Addr) netip.Prefix {
-	bits := 64
+// sourceOf is the key under which addr is counted: its IPv4 address or IPv6
+// /64. An invalid addr has one too.
+func sourceOf(addr netip.Addr) netip.Prefix { return prefixOf(addr, 32, 64) }
+
+// netOf is the key of the network of addr: an IPv4 /24 or an IPv6 /48.
+func netOf(addr netip.Addr) netip.Prefix { return prefixOf(addr, 24, 48) }
+
+func prefixOf(addr netip.Addr, bits4, bits6 int) netip.Prefix {
+	bits := bits6
 	if addr.Is4() {
-		bits = 32
+		bits = bits4
 	}
 	p, _ := addr.Prefix(bits)
 	return p
 }
 
-func (l *limiter) source(addr netip.Addr, now time.Time) *source {
-	key := sourceOf(addr)
+func (l *limiter) source(key netip.Prefix, now time.Time) *source {
 	s := l.sources[key]
 	if s == nil {
 		if len(l.sources) >= maxSources {
@@ -96,46 +113,90 @@ func (l *limiter) forget(now time.Time) {
 }
 
 // connect counts a new connection, or says why there may be none. Each true
-// must be paid back with disconnect. Strangers may take half of the connections
-// and no more, so that there is always room for the office.
-func (l *limiter) connect(addr netip.Addr, trusted bool, now time.Time) (why Reply, ok bool) {
+// must be paid back with disconnect.
+func (l *limiter) connect(addr netip.Addr, from class, now time.Time) (why Reply, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.open >= l.limits.Conns || !trusted && l.strangers >= (l.limits.Conns+1)/2 {
+	if l.open[office]+l.open[internet]+l.open[people] >= l.limits.Conns || l.open[from] >= l.places(from) {
 		return Reply{421, [3]int{4, 3, 2}, "Too many connections, please try again later"}, false
 	}
-	s := l.source(addr, now)
-	if s.open >= l.limits.ConnsPerAddr {
+	s := l.source(sourceOf(addr), now)
+	most, rate, network := l.limits.ConnsPerAddr, l.limits.RatePerMinute, (*source)(nil)
+	if from != office {
+		most, rate = tighter(most, l.limits.Strangers.ConnsPerAddr), tighter(rate, l.limits.Strangers.RatePerMinute)
+		network = l.source(netOf(addr), now)
+	}
+	tooOften := Reply{421, [3]int{4, 7, 0}, "Your address connects too often, please slow down"}
+	switch {
+	case s.open >= most:
 		return Reply{421, [3]int{4, 7, 0}, "Too many connections from your address"}, false
+	case network != nil && l.limits.Strangers.ConnsPerNet > 0 && network.open >= l.limits.Strangers.ConnsPerNet:
+		return Reply{421, [3]int{4, 7, 0}, "Too many connections from your network"}, false
+	case !s.conns.take(rate, now):
+		return tooOften, false
+	case network != nil && !network.conns.take(l.limits.Strangers.RatePerNet, now):
+		return tooOften, false
 	}
-	if !s.conns.take(l.limits.RatePerMinute, now) {
-		return Reply{421, [3]int{4, 7, 0}, "Your address connects too often, please slow down"}, false
-	}
-	l.open++
 	s.open++
-	if !trusted {
-		l.strangers++
+	if network != nil {
+		network.open++
 	}
+	l.count(from, 1)
 	return Reply{}, true
 }
 
-func (l *limiter) disconnect(addr netip.Addr, trusted bool) {
+// places is how many connections a class may have: strangers half of them, and
+// those who may log in a quarter of their own, so that there is always room for
+// the office, and for its people while strangers crowd port 25.
+func (l *limiter) places(from class) int {
+	switch from {
+	case internet:
+		return (l.limits.Conns + 1) / 2
+	case people:
+		return (l.limits.Conns + 3) / 4
+	}
+	return l.limits.Conns
+}
+
+func (l *limiter) count(from class, n int) {
+	l.open[from] += n
+	l.squeezed[from].Store(from != office && l.open[from]*4 >= l.places(from)*3)
+}
+
+// tighter is the lower of two limits of which those below 1 are none.
+func tighter(a, b int) int {
+	if a < 1 || b > 0 && b < a {
+		return b
+	}
+	return a
+}
+
+func (l *limiter) disconnect(addr netip.Addr, from class) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.open--
-	if !trusted {
-		l.strangers--
-	}
+	l.count(from, -1)
 	if s := l.sources[sourceOf(addr)]; s != nil {
 		s.open--
 	}
+	if n := l.sources[netOf(addr)]; n != nil && from != office {
+		n.open--
+	}
 }
 
-// message counts a MAIL command, or says why it is one too many.
-func (l *limiter) message(addr netip.Addr, now time.Time) error {
+// message counts a MAIL command, or says why it is one too many. Who has logged
+// in is no stranger.
+func (l *limiter) message(addr netip.Addr, stranger bool, now time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.source(addr, now).messages.take(l.limits.MessagesPerMinute, now) {
+	rate := l.limits.MessagesPerMinute
+	if stranger {
+		rate = tighter(rate, l.limits.Strangers.MessagesPerMinute)
+	}
+	ok := l.source(sourceOf(addr), now).messages.take(rate, now)
+	if ok && stranger {
+		ok = l.source(netOf(addr), now).messages.take(l.limits.Strangers.MessagesPerNet, now)
+	}
+	if !ok {
 		return Reply{451, [3]int{4, 7, 1}, "Too many messages from your address, please slow down"}
 	}
 	return nil
@@ -145,7 +206,7 @@ func (l *limiter) message(addr netip.Addr, now time.Time) error {
 func (l *limiter) authFailed(addr netip.Addr, now time.Time) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := l.source(addr, now)
+	s := l.source(sourceOf(addr), now)
 	if now.Sub(s.failedAt) >= sourceMemory {
 		s.authFails = 0
 	}

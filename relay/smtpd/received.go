@@ -51,7 +51,10 @@ func receivedField(hostname string, env Envelope) string {
 // protocol is the transmission type (RFC 3848; RFC 6531, Section 4.3).
 func protocol(env Envelope) string {
 	p := "ESMTP"
-	if env.SMTPUTF8 {
+	switch {
+	case env.Plain:
+		return "SMTP" // HELO: there is no other word for it, with TLS or without
+	case env.SMTPUTF8:
 		p = "UTF8SMTP"
 	}
 	if env.TLSCipher != "" {

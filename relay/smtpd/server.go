@@ -1,11 +1,14 @@
-// Package smtpd takes mail in: from the office's trusted networks and from
-// people and devices that log in. It is go-smtp in armour.
+// Package smtpd takes mail in: from the office's trusted networks, from people
+// and devices that log in, and from the internet for the office's own domains.
+// It is go-smtp in armour.
 //
-// go-smtp parses commands and writes answers; this package guards what that
-// library leaves open: time-outs and caps (conn, gate, limiter), addresses, line
-// ends and sizes (session, Body), errors (Reply), login (auth) and the Received
-// field. It does not store mail (Config.Accept does), knows no queue and looks
-// nothing up.
+// go-smtp parses parameters and keeps the order of a transaction; this package
+// guards what that library leaves open: time-outs and caps (conn, gate,
+// limiter), the framing of commands and messages, STARTTLS and order (dialog),
+// addresses (path), who may send to whom (access), line ends and sizes (Body),
+// errors (Reply), login (auth) and the Received field. It does not store mail
+// (Config.Accept does), knows no queue, asks no other server (Config.Verify may)
+// and looks nothing up. docs/smtp.md lists what it answers.
 //
 // One choice for line ends: a message with a bare CR, a bare LF or a NUL is
 // refused whole with 550 5.5.2, whoever sends it (RFC 5321, Section 2.3.8).
@@ -17,7 +20,6 @@ package smtpd
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -31,19 +33,16 @@ import (
 	"gatepost/relay/event"
 )
 
-// maxLine is the longest line of a command or a body. Longer ones end the
-// session.
-const maxLine = 64 << 10
-
 // Server is an SMTP server. Make it with New, start it with Run once.
 type Server struct {
-	cfg    Config
-	tls    *tls.Config
-	smtp   *smtp.Server
-	limits *limiter
-	auths  chan struct{} // slots for logins being checked
-	quit   chan struct{} // closed when Run begins to stop
-	joined sync.WaitGroup
+	cfg        Config
+	tls        *tls.Config
+	smtp       *smtp.Server
+	limits     *limiter
+	pool       sync.Pool     // of *buffers
+	auths      chan struct{} // slots for logins being checked
+	postmaster string        // what <postmaster> stands for
+	quit       chan struct{} // closed when Run begins to stop
 
 	hard      context.Context // ends when messages in transfer are given up
 	endHard   context.CancelFunc
@@ -62,6 +61,8 @@ func New(cfg Config) *Server {
 		conns: map[*conn]struct{}{},
 	}
 	s.limits = newLimiter(s.cfg.Limits)
+	s.pool.New = func() any { return new(buffers) }
+	s.postmaster = s.postmasterOf()
 	s.hard, s.endHard = context.WithCancel(context.Background())
 	if cfg.TLS != nil {
 		s.tls = cfg.TLS.Clone()
@@ -69,18 +70,17 @@ func New(cfg Config) *Server {
 	}
 	srv := smtp.NewServer(smtp.BackendFunc(s.newSession))
 	srv.Domain = cfg.Hostname
-	srv.TLSConfig = s.tls
 	srv.MaxRecipients = s.cfg.MaxRcpts
-	// go-smtp refuses a message of exactly this size, so the true limit is
-	// enforced in Body, one below.
-	srv.MaxMessageBytes = s.cfg.MaxSize + 1
-	srv.MaxLineLength = maxLine
+	// The dialog does TLS, frames lines and messages, and limits both: no limit of
+	// the library is set. It takes AUTH for allowed, session.Auth decides.
+	srv.MaxLineLength = 0
+	srv.AllowInsecureAuth = true
 	srv.EnableSMTPUTF8 = true
 	srv.EnableREQUIRETLS = true
 	srv.EnableDSN = true
 	srv.ErrorLog = libraryLog{s.cfg.Log}
-	// ReadTimeout and WriteTimeout stay zero: conn keeps the time. Debug stays
-	// nil: it would log passwords.
+	// ReadTimeout and WriteTimeout stay zero: conn and dialog keep the time. Debug
+	// stays nil: it would log passwords.
 	s.smtp = srv
 	return s
 }
@@ -137,7 +137,6 @@ func (s *Server) finish() {
 		// The listeners are closed, so this waits for the sessions only.
 		_ = s.smtp.Shutdown(context.Background())
 		s.transfers.Wait()
-		s.joined.Wait()
 	}()
 	limit := time.NewTimer(s.cfg.Limits.Stop)
 	defer limit.Stop()
@@ -170,24 +169,12 @@ func (s *Server) release(c *conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
-	s.limits.disconnect(c.peer, s.trusted(c.peer))
+	s.limits.disconnect(c.peer, c.class)
 }
 
 // refused reports an answer that turned a client down.
 func (s *Server) refused(client netip.Addr, r Reply) {
 	s.cfg.Events(event.Refused{Time: s.cfg.Now(), Client: client.String(), Code: r.Code, Text: r.Text})
-}
-
-// armour finds the conn below c.
-func armour(c *smtp.Conn) (*conn, error) {
-	nc := c.Conn()
-	if t, ok := nc.(*tls.Conn); ok {
-		nc = t.NetConn()
-	}
-	if a, ok := nc.(*conn); ok {
-		return a, nil
-	}
-	return nil, errors.New("smtpd: a connection without armour")
 }
 
 // libraryLog takes the library's own log lines. Only a panic is worth waking

@@ -85,9 +85,9 @@ func TestAddresses(t *testing.T) {
 		{`<"a b"@good.example>`, "553 5.1.3 "},
 		{`<"a@b"@good.example>`, "553 5.1.3 "},
 		{`<"a\"b"@good.example>`, "553 5.1.3 "},
-		{"<a\rb@good.example>", "553 5.1.3 "},
-		{"<a\x00b@good.example>", "553 5.1.3 "},
-		{"<a@good\x7f.example>", "553 5.1.3 "},
+		{"<a\rb@good.example>", "500 5.5.2 "},
+		{"<a\x00b@good.example>", "500 5.5.2 "},
+		{"<a@good\x7f.example>", "500 5.5.2 "},
 		{"<a@[1.2.3.4>", "553 5.1.3 "},
 		{"<a@good.example.>", "553 5.1.3 "},
 		{"<a@b@good.example>", "553 5.1.3 "},
@@ -115,7 +115,7 @@ func TestAddresses(t *testing.T) {
 		t.Errorf("got recipients %s", s)
 	}
 	for _, from := range []string{`<"a> SIZE=1"@office.example>`, "<a\rb@office.example>", "<jürgen@office.example>"} {
-		if r := c.want("MAIL FROM:"+from, "553 5."); strings.Contains(r, "office") {
+		if r := c.want("MAIL FROM:"+from, "5"); strings.Contains(r, "office") {
 			t.Errorf("got %q, which repeats the address", r)
 		}
 	}
@@ -128,7 +128,7 @@ func TestNestedMail(t *testing.T) {
 	c.want("RCPT TO:<anna@good.example>", "250 ")
 	c.want("MAIL FROM:<eve@office.example>", "503 5.5.1 ")
 	c.want("EHLO client.example", "250-")
-	c.want("RCPT TO:<anna@good.example>", "502 ")
+	c.want("RCPT TO:<anna@good.example>", "503 ")
 	c.want("MAIL FROM:<eve@office.example>", "250 ")
 	c.want("RCPT TO:<other@good.example>", "250 ")
 	c.want("DATA", "354 ")
@@ -148,13 +148,12 @@ func TestRequireTLSInClear(t *testing.T) {
 func TestHelloIsCleaned(t *testing.T) {
 	f := start(t, nil)
 	c, _ := f.hello(f.trusted)
-	c.want("EHLO a\rX-Evil:1", "250-")
+	c.want("EHLO a\rX-Evil:1", "500 5.5.2 ")
+	c.want("EHLO a\x00X-Evil:1", "500 5.5.2 ")
+	c.want("EHLO <script>\xff", "250-gate.office.example greets ?script??\r\n")
 	c.data()
 	c.want(".", "250 ")
-	c.want("EHLO <script>\xff\x01", "250-")
-	c.data()
-	c.want(".", "250 ")
-	for i, want := range []string{"a?X-Evil:1", "?script????"} {
+	for i, want := range []string{"?script??"} {
 		m := f.all()[i]
 		if !strings.HasPrefix(m.env.Hello, want[:5]) || bytes.ContainsAny([]byte(m.env.Hello), "\r\n<>\x01") || !isASCII(m.env.Hello) {
 			t.Errorf("got hello %q, want like %q", m.env.Hello, want)
@@ -298,8 +297,7 @@ func TestReadyAndRoom(t *testing.T) {
 	c.gone()
 	c = f.connect(f.implicit)
 	c.handshake()
-	c.want("", "220 ")
-	c.want("EHLO client.example", "421 4.3.2 Not open yet")
+	c.want("", "421 4.3.2 Not open yet")
 	c.gone()
 }
 
@@ -333,25 +331,28 @@ func TestResetWithinChunks(t *testing.T) {
 	}
 }
 
+// The octets of a chunk whose size nobody knows are neither text nor commands.
 func TestMalformedChunkEndsTheSession(t *testing.T) {
-	for _, cmd := range []string{"BDAT 28 LASTX", "BDAT x", "BDAT -1", "BDAT 28 LAST x", "BDAT"} {
-		f := start(t, nil)
-		c, _ := f.hello(f.trusted)
-		c.want("MAIL FROM:<bob@office.example>", "250 ")
-		c.want("RCPT TO:<anna@good.example>", "250 ")
-		c.send(cmd + "\r\nRSET\r\n" + forged)
-		c.want("", "501 ")
-		for {
-			r := c.reply()
-			if strings.HasSuffix(r, "EOF") {
-				break
+	for _, secure := range []bool{false, true} {
+		for _, cmd := range []string{"BDAT 28 LASTX", "BDAT x", "BDAT -1", "BDAT +1", "BDAT 28 LAST x", "BDAT", "BDAT 0x1c", "BDAT 1_0", "BDAT 99999999999999999999", "BDAT LAST", "BDAT 28,LAST"} {
+			for _, first := range []string{"", "BDAT 3\r\na\r\n"} {
+				f := start(t, nil)
+				c := f.session(secure)
+				c.want("MAIL FROM:<bob@office.example>", "250 ")
+				c.want("RCPT TO:<anna@good.example>", "250 ")
+				c.send(first + cmd + "\r\nRSET\r\n" + forged)
+				if first != "" {
+					c.want("", "250 2.0.0 Chunk")
+				}
+				c.want("", "501 5.5.4 ")
+				c.gone()
+				if got := f.all(); len(got) > 0 {
+					t.Errorf("%s: got a message from %s", cmd, got[0].env.From)
+				}
+				if err := f.stop(); err != nil {
+					t.Error(err)
+				}
 			}
-			if strings.HasPrefix(r, "354") || strings.Contains(r, "Queued") {
-				t.Errorf("%s: got %q for the chunk", cmd, r)
-			}
-		}
-		if got := f.all(); len(got) > 0 {
-			t.Errorf("%s: got a message from %s", cmd, got[0].env.From)
 		}
 	}
 }

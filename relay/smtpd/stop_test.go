@@ -59,6 +59,34 @@ func TestGracefulStop(t *testing.T) {
 	}
 }
 
+// A restart: the new server takes the port over while a message still comes in
+// at the old one.
+func TestGracefulRestart(t *testing.T) {
+	old := start(t, nil)
+	c, _ := old.hello(old.trusted)
+	c.data()
+	c.send("Subject: in flight\r\n\r\nfirst\r\n")
+	old.cancel()
+	var l net.Listener
+	waitFor(t, func() (ok bool) {
+		var err error
+		l, err = net.Listen("tcp", old.trusted)
+		return err == nil
+	})
+	next := start(t, func(c *Config) { c.Listeners = []Listener{{Listener: l}} })
+	n, _ := next.hello(l.Addr().String())
+	n.data()
+	n.want("Subject: new\r\n\r\n.", "250 ")
+	c.want("second\r\n.", "250 2.0.0 Queued as id1")
+	c.want("", "421 4.3.2 ")
+	if err := old.stop(); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if a, b := old.all(), next.all(); len(a) != 1 || len(b) != 1 {
+		t.Errorf("got %d messages at the old server and %d at the new, want one each", len(a), len(b))
+	}
+}
+
 // A sender that does not come to an end is cut off; Accept's context ends.
 func TestStopHasABound(t *testing.T) {
 	ended := make(chan error, 1)

@@ -47,3 +47,34 @@ func TestSwaks(t *testing.T) {
 		}
 	}
 }
+
+// Postfix's load generator, when it is installed: it says HELO, and its own
+// Received field.
+func TestSmtpSource(t *testing.T) {
+	source, err := exec.LookPath("smtp-source")
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("smtp-source is not installed")
+		}
+		t.Skip("smtp-source is not installed")
+	}
+	f := start(t, nil)
+	for _, args := range [][]string{
+		{"-s", "5", "-m", "20", "-l", "4096"},
+		{"-d", "-s", "5", "-m", "20", "-l", "102400"}, // more messages on one connection
+	} {
+		args = append(args, "-f", "bob@office.example", "-t", "anna@good.example", f.trusted)
+		if out, err := exec.Command(source, args...).CombinedOutput(); err != nil {
+			t.Errorf("smtp-source %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+	got := f.all()
+	if len(got) != 40 {
+		t.Errorf("got %d messages, want 40", len(got))
+	}
+	for _, m := range got {
+		if m.env.From != "bob@office.example" || m.body.Size < 4000 {
+			t.Errorf("got %d bytes from %s", m.body.Size, m.env.From)
+		}
+	}
+}

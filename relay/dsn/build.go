@@ -12,13 +12,16 @@ import (
 	"gatepost/relay/smtpc/address"
 )
 
-// MaxHeaders bounds the header of the original that a notice carries, in bytes.
-const MaxHeaders = 64 << 10
+// Bounds of what a notice carries of the original, in bytes.
+const (
+	MaxHeaders  = 64 << 10
+	MaxOriginal = 1 << 20
+)
 
 // Failure writes the notice that mail was not delivered and will not be tried
 // again. The result has CRLF line ends. It is plain ASCII except when
 // OriginalMessage has bytes above 127 (send it with BODY=8BITMIME then) or when
-// To has (send it with SMTPUTF8 then): see [Is8Bit].
+// To has (send it with SMTPUTF8 and BODY=8BITMIME then): see [Is8Bit].
 //
 // An error means that p has no recipients, or that From, To or ReportingMTA
 // are not what a header can hold; it is the caller's mistake.
@@ -27,10 +30,28 @@ func Failure(p Params) ([]byte, error) {
 }
 
 // Delay writes the notice that mail was not delivered yet and is still being
-// tried (RFC 3464, Section 2.3.3). The result and the errors are those of
-// Failure.
+// tried (RFC 3464, Section 2.3.3). It never carries the whole original (RFC
+// 3461, Section 4.3). The result and the errors are those of Failure.
 func Delay(p Params) ([]byte, error) {
-	return build(p, Delayed, "Your message is delayed")
+	p.OriginalHeaders, p.OriginalMessage = headersOnly(p)
+	return build(p, Delayed, "Your message has not arrived yet")
+}
+
+// Success writes the notice that mail was passed on, for a sender who asked for
+// one (RFC 3461, Section 5.2.2). A recipient's Action is Relayed unless it says
+// Delivered: only who puts mail into a mailbox has delivered it. The notice
+// never carries the whole original. The result and the errors are those of
+// Failure.
+func Success(p Params) ([]byte, error) {
+	p.OriginalHeaders, p.OriginalMessage = headersOnly(p)
+	return build(p, Relayed, "Your message was passed on")
+}
+
+func headersOnly(p Params) (headers, message []byte) {
+	if p.OriginalMessage != nil {
+		return Headers(p.OriginalMessage), nil
+	}
+	return p.OriginalHeaders, nil
 }
 
 // Is8Bit reports whether a notice has bytes above 127.
@@ -69,7 +90,10 @@ func build(p Params, action Action, subject string) ([]byte, error) {
 		token = rand.Text
 	}
 	id := token()
-	parts := []part{textPart(p, action), statusPart(p, action), originalPart(p)}
+	parts := []part{textPart(p, action), statusPart(p, action)}
+	if original := originalPart(p); len(original.body) > 0 { // RFC 6522, Section 3: it may be left out
+		parts = append(parts, original)
+	}
 	boundary, err := newBoundary(token, parts)
 	if err != nil {
 		return nil, err

@@ -14,42 +14,77 @@ const (
 	textWidth   = 76   // columns of the part for people
 	fieldWidth  = 76   // columns of a field of the status part, where it can be folded
 	maxDiag     = 1000 // bytes of a diagnostic that are repeated
-	maxSentence = 2000 // bytes of a sentence
+	maxSentence = 4000 // bytes of a sentence
+	maxAddr     = 500  // bytes of an address
 	hardLine    = 998  // RFC 5322, Section 2.1.1
+
+	maxParagraphs = 50 // of a sentence
 )
+
+// lead is the first sentence of the part for people: what has happened, what
+// happens by itself, what they can do.
+func lead(action Action) string {
+	switch action {
+	case Delayed:
+		return "Your message has not arrived yet at the people below. We are still trying, and you do not have to do anything. Please do not send it again."
+	case Delivered, Relayed:
+		return "You asked to be told when your message goes out. It has gone out to the people below, and you do not have to do anything."
+	}
+	return "Your message could not be delivered to the people below. We have stopped trying. If it still matters, look at the reason and send it again."
+}
+
+// sentence is what is said about one recipient when the caller says nothing.
+func sentence(action Action, mta string) string {
+	if mta == "" {
+		mta = "the next mail server"
+	}
+	switch action {
+	case Delivered:
+		return "Delivered."
+	case Relayed:
+		return "Passed on to " + mta + ", which took it and sends no such notice itself. This is the last that we hear of it."
+	case Delayed:
+		return "Waiting."
+	}
+	return "Returned."
+}
 
 // textPart is the part for people.
 func textPart(p Params, action Action) part {
 	var t strings.Builder
-	lead := "This message was made by the mail gateway " + p.ReportingMTA + "."
-	switch action {
-	case Delayed:
-		lead += " Your message has not reached the people below yet. We keep trying; you do not have to send it again."
-	default:
-		lead += " Your message could not be delivered to the people below. We have stopped trying."
-	}
-	wrap(&t, lead, "")
+	wrap(&t, lead(action), "")
 	for _, r := range p.Recipients {
+		did := actionOr(r.Action, action)
+		mta := plain(r.RemoteMTA, 255)
 		t.WriteString("\r\n")
 		wrap(&t, plain(r.Final, 320), "")
-		wrap(&t, plain(r.Sentence, maxSentence), "    ")
+		text := r.Sentence
+		if strings.TrimSpace(text) == "" {
+			text = sentence(did, mta)
+		}
+		for _, paragraph := range strings.SplitN(text[:min(len(text), maxSentence)], "\n", maxParagraphs) {
+			wrap(&t, plain(paragraph, maxSentence), "    ")
+		}
 		if r.Diagnostic != "" {
 			who := "The other server"
-			if r.RemoteMTA != "" {
-				who += " (" + plain(r.RemoteMTA, 255) + ")"
+			if mta != "" {
+				who += " (" + mta + ")"
 			}
 			wrap(&t, who+" said: "+plain(r.Diagnostic, maxDiag), "    ")
 		}
-		if action == Delayed && !r.RetryUntil.IsZero() {
+		if did == Delayed && !r.RetryUntil.IsZero() {
 			wrap(&t, "We keep trying until "+r.RetryUntil.Format("Monday, 2 January 2006, 15:04 MST")+".", "    ")
 		}
 	}
 	t.WriteString("\r\n")
-	if p.OriginalMessage != nil {
+	whole, rest := p.original()
+	switch {
+	case whole != nil:
 		wrap(&t, "Your message is attached.", "")
-	} else {
+	case len(rest) > 0:
 		wrap(&t, "The first lines of your message (its header) are attached.", "")
 	}
+	wrap(&t, "This notice was written by the mail gateway "+p.ReportingMTA+".", "")
 	text := []byte(t.String())
 	out := part{kind: "text/plain; charset=us-ascii", about: "Notification", encoding: "7bit", body: text}
 	if Is8Bit(text) || !shortLines(text) {
@@ -62,6 +97,7 @@ func textPart(p Params, action Action) part {
 // ASCII: addresses outside of it are written as RFC 6533, Section 3 says.
 func statusPart(p Params, def Action) part {
 	var b bytes.Buffer
+	global := !address.IsASCII(p.To)
 	field(&b, "Reporting-MTA", "dns; "+p.ReportingMTA)
 	if p.EnvelopeID != "" {
 		folded(&b, "Original-Envelope-Id", xtextSafe(p.EnvelopeID))
@@ -74,11 +110,11 @@ func statusPart(p Params, def Action) part {
 		b.WriteString("\r\n")
 		if r.Original != "" {
 			kind, addr, ok := strings.Cut(r.Original, ";")
-			if ok && token(kind) && addr != "" {
-				folded(&b, "Original-Recipient", typed(kind, addr))
+			if ok && token(kind) && plain(addr, maxAddr) != "" {
+				folded(&b, "Original-Recipient", typed(kind, addr, global))
 			}
 		}
-		folded(&b, "Final-Recipient", typed("rfc822", r.Final))
+		folded(&b, "Final-Recipient", typed("rfc822", r.Final, global))
 		field(&b, "Action", string(action))
 		field(&b, "Status", statusFor(action, r.Status))
 		if r.RemoteMTA != "" && address.CheckDomain(r.RemoteMTA) == nil && address.IsASCII(r.RemoteMTA) {
@@ -94,27 +130,50 @@ func statusPart(p Params, def Action) part {
 			field(&b, "Will-Retry-Until", d)
 		}
 	}
-	return part{kind: "message/delivery-status", about: "Delivery report", encoding: "7bit", body: b.Bytes()}
+	out := part{kind: "message/delivery-status", about: "Delivery report", encoding: "7bit", body: b.Bytes()}
+	if Is8Bit(out.body) {
+		out.kind, out.encoding = "message/global-delivery-status", "8bit" // RFC 6533, Section 4
+	}
+	return out
 }
 
-// originalPart is the original: its header, or all of it when asked and when
-// its lines can be sent as they are.
-func originalPart(p Params) part {
-	if m := p.OriginalMessage; m != nil && shortLines(m) {
-		out := part{kind: "message/rfc822", about: "Undelivered message", encoding: "7bit", body: m}
-		if Is8Bit(m) {
-			out.encoding = "8bit" // a message/rfc822 part may not be encoded (RFC 2046, Section 5.2.1)
-		}
-		return out
+// original returns what of the original is attached: all of it when asked, when
+// it is not too big and when its lines can be sent as they are; else its
+// header.
+func (p Params) original() (whole, header []byte) {
+	if m := p.OriginalMessage; m != nil && len(m) <= MaxOriginal && shortLines(m) {
+		return m, nil
 	}
 	h := p.OriginalHeaders
 	if len(h) == 0 {
 		h = p.OriginalMessage
 	}
-	h = Headers(h)
-	out := part{kind: "text/rfc822-headers", about: "Undelivered message headers", encoding: "7bit", body: h}
+	return nil, Headers(h)
+}
+
+// originalPart is the original.
+func originalPart(p Params) part {
+	about := "Your message"
+	whole, h := p.original()
+	if whole != nil {
+		out := part{kind: "message/rfc822", about: about, encoding: "7bit", body: whole}
+		if Is8Bit(whole) {
+			out.encoding = "8bit" // a message/rfc822 part may not be encoded (RFC 2046, Section 5.2.1)
+		}
+		if h := Headers(whole); Is8Bit(h) && utf8.Valid(h) {
+			out.kind = "message/global" // RFC 6532, Section 3.7
+		}
+		return out
+	}
+	out := part{kind: "text/rfc822-headers", about: about + ", its header", encoding: "7bit", body: h}
 	if Is8Bit(h) || !shortLines(h) {
-		out.kind, out.encoding, out.body = "text/rfc822-headers; charset=utf-8", "quoted-printable", quoted(h)
+		out.encoding, out.body = "quoted-printable", quoted(h)
+	}
+	switch {
+	case Is8Bit(h) && utf8.Valid(h):
+		out.kind = "message/global-headers" // RFC 6533, Section 6
+	case Is8Bit(h):
+		out.kind += "; charset=unknown-8bit" // RFC 1428, Section 3
 	}
 	return out
 }
@@ -166,11 +225,15 @@ func ascii(s string, n int) string {
 	}, plain(s, n))
 }
 
-// typed is "type; address" for the status part, in ASCII.
-func typed(kind, addr string) string {
-	addr = plain(addr, 500)
-	if address.IsASCII(addr) {
+// typed is "type; address" for the status part: as it is when global is set,
+// else in ASCII (RFC 6533, Section 3).
+func typed(kind, addr string, global bool) string {
+	addr = plain(addr, maxAddr)
+	switch {
+	case address.IsASCII(addr):
 		return strings.ToLower(kind) + "; " + addr
+	case global:
+		return "utf-8; " + addr
 	}
 	var b strings.Builder // utf-8-addr-xtext
 	for _, r := range addr {

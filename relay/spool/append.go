@@ -16,8 +16,13 @@ type messageMeta struct {
 	Parts int `json:"parts,omitempty"`
 }
 
-// firstBuffer is what Append starts with for a body of unknown length.
-const firstBuffer = 16 << 10
+const (
+	// firstBuffer is what Append starts with for a body of unknown length. It
+	// is used again and again.
+	firstBuffer = 16 << 10
+	// maxParts bounds the parts of a message.
+	maxParts = 1 << 20
+)
 
 // Append keeps a message. It reads body to its end and returns the new id after
 // the flush that covers the message: from then on the message is ours, and the
@@ -38,12 +43,15 @@ func (l *Log) Append(ctx context.Context, env Envelope, body io.Reader) (ID, err
 		return "", err
 	}
 	number := l.newNumber()
-	buf, err := readChunk(body, make([]byte, headerSize, firstBuffer), l.chunk+1)
+	first := l.buffers.Get().(*[]byte)
+	defer l.buffers.Put(first) // nobody has it after submit
+	buf, err := readChunk(body, (*first)[:headerSize], l.chunk+1)
 	if err != nil {
 		return "", fmt.Errorf("spool: read the message: %w", err)
 	}
 	if len(buf)-headerSize <= l.chunk {
-		return l.appendWhole(ctx, number, env, buf)
+		env.Size = int64(len(buf) - headerSize)
+		return l.appendMessage(ctx, number, &env, buf, nil)
 	}
 	return l.appendStreamed(ctx, number, env, buf, body)
 }
@@ -70,12 +78,6 @@ func readChunk(body io.Reader, buf []byte, limit int) ([]byte, error) {
 	return buf, nil
 }
 
-// appendWhole writes a message that is in buf, after a free header.
-func (l *Log) appendWhole(ctx context.Context, number uint64, env Envelope, buf []byte) (ID, error) {
-	env.Size = int64(len(buf) - headerSize)
-	return l.appendMessage(ctx, number, &env, buf, nil)
-}
-
 // appendMessage writes the message record, which makes parts count.
 func (l *Log) appendMessage(ctx context.Context, number uint64, env *Envelope, buf []byte, parts []place) (ID, error) {
 	meta, err := json.Marshal(messageMeta{Envelope: *env, Parts: len(parts)})
@@ -89,7 +91,7 @@ func (l *Log) appendMessage(ctx context.Context, number uint64, env *Envelope, b
 		return "", err
 	}
 	req := newRequest(finishRecord(buf, kindMessage, number, meta), number)
-	req.env, req.parts = env, parts
+	req.rcpts, req.parts = len(env.Rcpts), parts
 	if err := l.submit(ctx, req); err != nil {
 		return "", err
 	}
@@ -144,7 +146,7 @@ func (l *Log) appendStreamed(ctx context.Context, number uint64, env Envelope, b
 // dead, its id is unknown from then on and its space will be used again.
 //
 // Outcomes for a recipient that is done already change nothing. Errors:
-// [ErrNotFound], [ErrDamaged], [ErrTooBig], [ErrClosed] or the error of ctx;
+// [ErrNotFound], [ErrDamaged], [ErrFull], [ErrTooBig], [ErrClosed] or the error of ctx;
 // the caller must then act as if nothing had been recorded, and call again.
 func (l *Log) Record(ctx context.Context, id ID, outcomes ...Outcome) error {
 	number, ok := parseID(id)
@@ -156,9 +158,9 @@ func (l *Log) Record(ctx context.Context, id ID, outcomes ...Outcome) error {
 	}
 	l.mu.Lock()
 	m := l.index.live[number]
-	n := 0
+	n, last := 0, false
 	if m != nil {
-		n = len(m.out)
+		n, last = len(m.out), m.ends(outcomes)
 	}
 	l.mu.Unlock()
 	if m == nil {
@@ -172,22 +174,33 @@ func (l *Log) Record(ctx context.Context, id ID, outcomes ...Outcome) error {
 			return fmt.Errorf("spool: unknown state %q", o.State)
 		}
 	}
-	req, err := outcomeRequest(number, outcomes)
+	req, err := outcomeRequest(number, outcomes, last)
 	if err != nil {
 		return err
 	}
 	return l.submit(ctx, req)
 }
 
-func outcomeRequest(number uint64, outcomes []Outcome) (*request, error) {
-	meta, err := json.Marshal(outcomes)
-	if err != nil {
-		return nil, fmt.Errorf("spool: outcomes: %w", err)
+// outcomeRequest returns the record of outcomes; when they are the last of
+// their message, a dead record says all that anybody will ever ask for.
+func outcomeRequest(number uint64, outcomes []Outcome, last bool) (*request, error) {
+	kind, meta := byte(kindDead), []byte(nil)
+	var marks []mark
+	if !last {
+		kind = kindOutcome
+		var err error
+		if meta, err = json.Marshal(outcomes); err != nil {
+			return nil, fmt.Errorf("spool: outcomes: %w", err)
+		}
+		if len(meta) > maxMeta {
+			return nil, ErrTooBig
+		}
+		marks = make([]mark, len(outcomes))
+		for i, o := range outcomes {
+			marks[i] = mark{o.Rcpt, o.Done()}
+		}
 	}
-	if len(meta) > maxMeta {
-		return nil, ErrTooBig
-	}
-	req := newRequest(finishRecord(make([]byte, headerSize, headerSize+len(meta)+recordAlign), kindOutcome, number, meta), number)
-	req.outcomes = outcomes
+	req := newRequest(finishRecord(make([]byte, headerSize, headerSize+len(meta)+recordAlign), kind, number, meta), number)
+	req.marks = marks
 	return req, nil
 }

@@ -1,115 +1,68 @@
 package spool
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"syscall"
 	"time"
 )
 
-// request is one record on its way to the disk.
-type request struct {
-	kind   byte
-	number uint64
-	rec    []byte // finished, without tag and synced mark
-	done   chan struct{}
-	err    error
-	at     place // where it is, after done
-
-	env      *Envelope // of a new message
-	parts    []place
-	outcomes []Outcome
-	// copyOf is where the compactor read the record; the zero value says
-	// that it is new.
-	copyOf place
-	part   int // index of a copied part
+// commit makes a batch durable and tells everybody who waits. The caller leads.
+func (l *Log) commit(batch []*request) {
+	if len(batch) == 0 {
+		return
+	}
+	if !l.retryAt.IsZero() && time.Until(l.retryAt) > 0 {
+		finish(batch, l.pauseErr)
+		return
+	}
+	batch = l.admit(batch)
+	for len(batch) > 0 {
+		n, err := l.commitSome(batch)
+		if err == nil {
+			l.backoff, l.retryAt = 0, time.Time{}
+			batch = batch[n:]
+			continue
+		}
+		kind := ErrDamaged
+		if isFull(err) {
+			kind = ErrFull
+		}
+		if errors.Is(err, errRoom) {
+			finish(batch[:n], fmt.Errorf("%w: %w", kind, err))
+			batch = batch[n:]
+			continue
+		}
+		l.fail(err)
+		l.pauseErr = fmt.Errorf("%w: paused after an error: %w", kind, err)
+		finish(batch[:n], fmt.Errorf("%w: %w", kind, err))
+		finish(batch[n:], l.pauseErr)
+		return
+	}
 }
 
-func newRequest(rec []byte, number uint64) *request {
-	return &request{kind: rec[4], number: number, rec: rec, done: make(chan struct{})}
-}
-
-// needsFlush reports whether somebody waits for the record to be durable. A new
-// part counts only when its message record is there.
-func (r *request) needsFlush() bool { return r.kind != kindPart || r.copyOf.seg != nil }
-
-// submit hands a record to the committer and waits until it is durable (a new
-// part: until it is written and pinned). When ctx ends before the committer
-// has taken the record it is withdrawn.
-func (l *Log) submit(ctx context.Context, r *request) error {
-	l.mu.Lock()
-	if l.stopped {
-		l.mu.Unlock()
-		return ErrClosed
-	}
-	l.queue = append(l.queue, r)
-	l.mu.Unlock()
-	nudge(l.wake)
-	select {
-	case <-r.done:
-		return r.err
-	case <-ctx.Done():
-	}
-	l.mu.Lock()
-	if i := slices.Index(l.queue, r); i >= 0 {
-		l.queue = slices.Delete(l.queue, i, i+1)
-		l.mu.Unlock()
-		return ctx.Err()
-	}
-	l.mu.Unlock()
-	<-r.done
-	return r.err
-}
-
-// take returns what waits for the committer.
-func (l *Log) take() []*request {
+// admit gives new outcomes their versions and refuses those of messages that
+// are not live, so that they are not written.
+func (l *Log) admit(batch []*request) []*request {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	batch := l.queue
-	l.queue = nil
-	return batch
-}
-
-// runCommitter writes and flushes until stop is closed, then takes nothing more
-// and ends with a mark.
-func (l *Log) runCommitter(stop <-chan struct{}) {
-	for {
-		select {
-		case <-l.wake:
-			l.commit(l.take())
-		case <-stop:
-			l.mu.Lock()
-			l.stopped = true
-			l.mu.Unlock()
-			l.commit(l.take())
-			l.writeMark()
-			return
+	return slices.DeleteFunc(batch, func(r *request) bool {
+		if !r.patient() {
+			return false
 		}
-	}
-}
-
-// commit makes a batch durable and tells everybody who waits.
-func (l *Log) commit(batch []*request) {
-	for len(batch) > 0 {
-		if wait := time.Until(l.retryAt); wait > 0 {
-			finish(batch, fmt.Errorf("%w: paused after an error", ErrDamaged))
-			return
+		m := l.index.live[r.number]
+		if m == nil {
+			r.err = ErrNotFound
+			close(r.done)
+			return true
 		}
-		n, err := l.commitSome(batch)
-		switch {
-		case err == nil:
-			l.backoff = 0
-		case errors.Is(err, syscall.ENOSPC):
-			l.fail(err)
-			finish(batch[:n], fmt.Errorf("%w: %w", ErrFull, err))
-		default:
-			l.fail(err)
-			finish(batch[:n], fmt.Errorf("%w: %w", ErrDamaged, err))
+		if r.kind == kindOutcome {
+			m.version = min(m.version+1, maxVersion)
+			r.version = m.version
+			setVersion(r.rec, r.version)
 		}
-		batch = batch[n:]
-	}
+		return false
+	})
 }
 
 // finish ends requests that failed.
@@ -122,8 +75,8 @@ func finish(batch []*request, err error) {
 
 // commitSome writes as many records of the batch as fit into one segment, at
 // least one, flushes them, applies them to the index and ends their requests.
-// On an error the first n requests are to be ended by the caller, and the
-// active segment is not to be used any more.
+// On an error the first n requests are to be ended by the caller, and, unless
+// it is errRoom, the active segment is not to be used any more.
 func (l *Log) commitSome(batch []*request) (n int, err error) {
 	if err := l.makeRoom(int64(len(batch[0].rec))); err != nil {
 		return 1, err
@@ -144,7 +97,7 @@ func (l *Log) commitSome(batch []*request) (n int, err error) {
 		l.wbuf = l.wbuf[:0]
 		return err
 	}
-	for n < len(batch) && at+int64(len(batch[n].rec)) <= seg.size {
+	for n < len(batch) && at+int64(len(batch[n].rec)) <= seg.limit() {
 		r := batch[n]
 		n++
 		if lostPart(r) {
@@ -152,7 +105,7 @@ func (l *Log) commitSome(batch []*request) (n int, err error) {
 			continue
 		}
 		stamp(r.rec, seg.tag, seg.synced)
-		r.at = place{seg, at, int64(len(r.rec))}
+		r.at = place{seg, uint32(at), uint32(len(r.rec))}
 		at += int64(len(r.rec))
 		flush = flush || r.needsFlush()
 		if len(l.wbuf)+len(r.rec) > maxWrite {
@@ -165,10 +118,13 @@ func (l *Log) commitSome(batch []*request) (n int, err error) {
 	if err := spill(); err != nil {
 		return n, fmt.Errorf("write: %w", err)
 	}
+	patience := time.Duration(0)
 	if flush {
+		begin := time.Now()
 		if err := seg.file.Sync(); err != nil {
 			return n, fmt.Errorf("flush: %w", err)
 		}
+		patience = min(time.Since(begin), maxPatience)
 	}
 	l.mu.Lock()
 	seg.end, seg.dirty = at, true
@@ -176,7 +132,8 @@ func (l *Log) commitSome(batch []*request) (n int, err error) {
 		seg.dirty = false
 		seg.synced = at
 		// A block that a flush has covered is not written again.
-		seg.end = min(roundUp(at, blockSize), seg.size)
+		seg.end = roundUp(at, blockSize)
+		l.patience = (7*l.patience + patience) / 8
 	}
 	for _, r := range batch[:n] {
 		if r.err == nil {
@@ -194,12 +151,16 @@ func (l *Log) commitSome(batch []*request) (n int, err error) {
 // written to a segment that failed before it was flushed.
 func lostPart(r *request) bool {
 	return slices.ContainsFunc(r.parts, func(p place) bool {
-		return p.seg.failed && p.off+p.size > p.seg.synced
+		return p.seg.failed && p.end() > p.seg.synced
 	})
 }
 
-// maxWrite is the largest single write and what the committer keeps in memory.
-const maxWrite = 1 << 20
+const (
+	// maxWrite is the largest single write and what is kept in memory for it.
+	maxWrite = 1 << 20
+	// maxPatience bounds how long an outcome waits for company.
+	maxPatience = 10 * time.Millisecond
+)
 
 // apply enters a written record into the index. The caller holds the lock.
 func (l *Log) apply(r *request) {
@@ -212,10 +173,7 @@ func (l *Log) apply(r *request) {
 			x.copied(r.number, r.copyOf, r.at)
 			return
 		}
-		x.insert(&message{
-			number: r.number, at: r.at, parts: r.parts, env: r.env,
-			out: make([]recipient, len(r.env.Rcpts)), open: len(r.env.Rcpts),
-		})
+		x.insert(&message{number: r.number, at: r.at, parts: r.parts, out: make([]recipient, r.rcpts), open: int32(r.rcpts)})
 	case kindPart:
 		if copied {
 			x.movedPart(r.number, r.part, r.copyOf, r.at)
@@ -223,14 +181,16 @@ func (l *Log) apply(r *request) {
 		}
 		r.at.seg.pins++ // the active segment's file is open
 	case kindOutcome:
-		rec := &outcomeRecord{seg: r.at.seg, size: r.at.size}
+		rec := &outcomeRecord{place: r.at}
 		if copied {
-			x.rehome(r.number, r.outcomes, r.copyOf.seg, rec)
-		} else if !x.apply(r.number, r.outcomes, rec) {
+			x.rehome(r.number, r.original, rec)
+		} else if !x.apply(r.number, r.marks, r.version, rec) {
 			r.err = ErrNotFound
 		}
 	case kindDead:
-		x.kill(r.number, &outcomeRecord{seg: r.at.seg, size: r.at.size})
+		if !x.kill(r.number, &outcomeRecord{place: r.at}) && !copied {
+			r.err = ErrNotFound
+		}
 	}
 }
 
@@ -241,18 +201,13 @@ func (l *Log) fail(err error) {
 	l.retryAt = time.Now().Add(l.backoff)
 	l.mu.Lock()
 	seg := l.active
-	if seg != nil {
-		seg.failed = true
-	}
+	seg.failed = true
 	l.mu.Unlock()
 	l.log.Error("spool: cannot write", "error", err, "pause", l.backoff)
-	if seg == nil {
-		return
-	}
 	if err := l.wipeUnflushed(seg); err != nil {
 		l.log.Error("spool: cannot wipe what was not flushed", "segment", seg.name(), "error", err)
 	}
-	l.retire()
+	l.retire(seg)
 }
 
 // wipeUnflushed overwrites what a failed flush has not made durable. The kernel
@@ -271,20 +226,10 @@ func (l *Log) wipeUnflushed(seg *segment) (err error) {
 	return err
 }
 
-// retire closes the active segment.
-func (l *Log) retire() {
-	l.mu.Lock()
-	seg := l.active
-	seg.closed = true
-	l.active = nil
-	l.mu.Unlock()
-	l.unpin(seg)
-}
-
 // writeMark says, after a clean end, how much is durable.
 func (l *Log) writeMark() {
 	seg := l.active
-	if seg == nil || seg.synced <= blockSize || seg.end+headerSize > seg.size {
+	if seg == nil || seg.synced <= blockSize || seg.end+headerSize > seg.limit() {
 		return
 	}
 	rec := finishRecord(make([]byte, headerSize), kindMark, 0, nil)

@@ -3,7 +3,6 @@ package spool
 import (
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -70,8 +69,9 @@ func (l *Log) compactOne(ctx context.Context) (again bool, err error) {
 	return true, nil
 }
 
-// sparsest returns the closed segment with the smallest live share, if that is
-// below one half, or, when the disk gets full, below nine tenths.
+// sparsest returns a closed segment in which something is damaged, or the one
+// with the smallest live share, if that is below one half, or, when the disk
+// gets full, below nine tenths.
 func (l *Log) sparsest() *segment {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -81,7 +81,13 @@ func (l *Log) sparsest() *segment {
 	}
 	var best *segment
 	for _, s := range l.segs {
-		if !s.closed || s.stuck || s.pins > 0 || s.live*100 >= (s.size-blockSize)*limit {
+		if !s.closed || s.stuck || s.pins > 0 {
+			continue
+		}
+		if s.damaged {
+			return s
+		}
+		if s.live*100 >= (s.size-blockSize)*limit {
 			continue
 		}
 		if best == nil || s.live*best.size < best.live*s.size {
@@ -91,8 +97,8 @@ func (l *Log) sparsest() *segment {
 	return best
 }
 
-// copyForward writes everything that is needed in seg again, at the end of the
-// log. When it returns nil all copies are durable.
+// copyForward writes everything that is needed in seg again, word for word, at
+// the end of the log. When it returns nil all copies are durable.
 func (l *Log) copyForward(ctx context.Context, seg *segment) error {
 	if err := l.pin(seg); err != nil {
 		return err
@@ -102,8 +108,9 @@ func (l *Log) copyForward(ctx context.Context, seg *segment) error {
 	// where its copies are.
 	for _, pick := range []func(*segment, scanned) *request{l.pickMessage, l.pickOutcome} {
 		c := copier{log: l, ctx: ctx}
-		sc := scanner{f: seg.file, size: seg.size, tag: seg.tag}
-		res, err := sc.run(func(rec scanned) error {
+		_, limit := seg.closing()
+		sc := scanner{f: seg.file, size: limit, tag: seg.tag, trusted: limit}
+		_, err := sc.run(func(rec scanned) error {
 			if r := pick(seg, rec); r != nil {
 				return c.add(r)
 			}
@@ -112,36 +119,17 @@ func (l *Log) copyForward(ctx context.Context, seg *segment) error {
 		if err = errors.Join(err, c.wait()); err != nil {
 			return err
 		}
-		if l.lost(seg, res) {
-			l.mu.Lock()
-			seg.stuck = true
-			l.mu.Unlock()
-			l.report("part of a segment cannot be read any more, it is left as it is", "segment", seg.name())
-			return errors.New("damaged")
-		}
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if seg.live != 0 {
-		seg.stuck = true
-		return fmt.Errorf("%d bytes are still needed", seg.live)
+	live := seg.live
+	seg.stuck = live != 0
+	l.mu.Unlock()
+	if live != 0 {
+		// The next start will find out whose it is.
+		l.report("part of a segment cannot be read any more, it is left as it is", "segment", seg.name(), "bytes", live)
+		return errors.New("damaged")
 	}
 	return nil
-}
-
-// lost reports whether a scan missed something that was durable.
-func (l *Log) lost(seg *segment, res scanResult) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if res.end < seg.synced {
-		return true
-	}
-	for _, b := range res.bad {
-		if b.from < seg.synced {
-			return true
-		}
-	}
-	return false
 }
 
 // copier hands copies to the committer, a bounded number of bytes ahead.
@@ -153,15 +141,9 @@ type copier struct {
 }
 
 func (c *copier) add(r *request) error {
-	l := c.log
-	l.mu.Lock()
-	if l.stopped {
-		l.mu.Unlock()
-		return ErrClosed
+	if err := c.log.enqueue(r); err != nil {
+		return err
 	}
-	l.queue = append(l.queue, r)
-	l.mu.Unlock()
-	nudge(l.wake)
 	c.sent = append(c.sent, r)
 	if c.ahead += len(r.rec); c.ahead < copyAhead {
 		return nil
@@ -187,7 +169,7 @@ func (l *Log) pickMessage(seg *segment, rec scanned) *request {
 	if rec.kind != kindMessage && rec.kind != kindPart {
 		return nil
 	}
-	from := place{seg, rec.off, rec.size()}
+	from := placeOf(seg, rec.off, rec.header)
 	part := 0
 	l.mu.Lock()
 	m := l.index.live[rec.number]
@@ -200,45 +182,55 @@ func (l *Log) pickMessage(seg *segment, rec scanned) *request {
 	if !needed {
 		return nil
 	}
-	buf := make([]byte, headerSize, rec.size())
-	buf = append(buf, rec.body...)
-	r := newRequest(finishRecord(buf, rec.kind, rec.number, rec.meta), rec.number)
-	r.copyOf, r.part = from, part
+	r := from.copy(rec.header)
+	if r != nil {
+		r.part = part
+	}
 	return r
 }
 
 // pickOutcome returns a record that makes an outcome or dead record in seg
-// needless, or nil when it is so already.
+// needless, or nil when it is so already. While the message lives that is the
+// same record again: what is in it but not the latest word stays so, because
+// its version says so. One record never stands for several, which may be more
+// than fits into one, and of which some may be picked after the message has
+// died.
 func (l *Log) pickOutcome(seg *segment, rec scanned) *request {
 	if rec.kind != kindOutcome && rec.kind != kindDead {
 		return nil
 	}
-	var outcomes []Outcome
-	dead := false
+	from := placeOf(seg, rec.off, rec.header)
 	l.mu.Lock()
-	if m := l.index.live[rec.number]; m != nil {
-		for i := range m.out {
-			if r := m.out[i].rec; r != nil && r.seg == seg {
-				outcomes = append(outcomes, m.out[i].Outcome)
-			}
-		}
-	} else if t := l.index.done[rec.number]; t != nil {
-		dead = t.dependsOn(seg)
-	}
+	original := l.index.find(rec.number, from)
+	t := l.index.done[rec.number]
+	dead := t != nil && t.dependsOn(seg)
 	l.mu.Unlock()
-	var r *request
 	switch {
-	case dead:
-		r = newRequest(finishRecord(make([]byte, headerSize), kindDead, rec.number, nil), rec.number)
-	case len(outcomes) > 0:
-		var err error
-		if r, err = outcomeRequest(rec.number, outcomes); err != nil {
-			return nil // the segment stays, see copyForward
+	case original != nil:
+		r := from.copy(rec.header)
+		if r != nil {
+			r.original = original
 		}
-	default:
-		return nil
+		return r
+	case dead:
+		r := newRequest(finishRecord(make([]byte, headerSize), kindDead, rec.number, nil), rec.number)
+		r.copyOf = from
+		return r
 	}
-	r.copyOf = place{seg, rec.off, rec.size()}
+	return nil
+}
+
+// copy returns a request that writes the record at p, of which the header is
+// known, again. What cannot be read of its body is zeros then, and still does
+// not fit its checksum.
+func (p place) copy(h header) *request {
+	b := make([]byte, p.size)
+	_ = readAround(p.seg.file, b, int64(p.off))
+	if again, ok := parseHeader(b); !ok || again != h {
+		return nil // it stays where it is, see copyForward
+	}
+	r := newRequest(b, h.number)
+	r.copyOf = p
 	return r
 }
 
@@ -269,7 +261,7 @@ func (l *Log) free(seg *segment) error {
 		return nil
 	}
 	seg.drained = true
-	recycle := len(l.spares) < maxSpares && !seg.failed && seg.size >= l.segSize
+	recycle := len(l.spares) < maxSpares && !seg.failed && !seg.damaged && seg.size >= l.segSize
 	l.lastSeq++
 	spare := spareName(l.lastSeq)
 	l.mu.Unlock()
@@ -303,25 +295,18 @@ func (l *Log) free(seg *segment) error {
 func (l *Log) keepSpare() {
 	l.mu.Lock()
 	u, err := l.usage()
-	want := err == nil && l.active != nil && len(l.spares) == 0 &&
+	want := err == nil && len(l.spares) == 0 &&
 		u.percent(l.segSize) < FullPercent
 	l.mu.Unlock()
 	if !want {
 		return
 	}
-	name, err := l.createSpare(l.segSize)
-	if err != nil {
+	name, err := l.createSpare(l.segSize, true)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.noSpare = isFull(err); err != nil {
 		l.log.Warn("spool: spare", "error", err)
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.spares[name] = l.segSize
-}
-
-// parseOutcomes reads the meta data of an outcome record.
-func parseOutcomes(meta []byte) ([]Outcome, error) {
-	var outcomes []Outcome
-	err := json.Unmarshal(meta, &outcomes)
-	return outcomes, err
 }

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -10,6 +11,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,7 +20,7 @@ import (
 )
 
 var (
-	cutsFlag = flag.Int("spool.cuts", 400, "power cuts in TestPowerCuts")
+	cutsFlag = flag.Int("spool.cuts", 0, "power cuts in TestPowerCuts and in TestPowerCutsOnBadDisk each; 0 means 1400 and 600, or fewer when the time is up")
 	seedFlag = flag.Uint64("spool.seed", 1, "first seed of TestPowerCuts")
 )
 
@@ -47,6 +49,12 @@ type cutWorker struct {
 	count    int
 	disk     *faultDisk // if set, its writes and flushes are made to fail
 	messages []*known
+	totals   *totals
+}
+
+// totals are the counts of all workers and seeds.
+type totals struct {
+	cuts, kills, handedIn, accepted, delivered, lost, revived, changed atomic.Int64
 }
 
 func (w *cutWorker) run(ctx context.Context, l *Log) error {
@@ -60,6 +68,7 @@ func (w *cutWorker) run(ctx context.Context, l *Log) error {
 			k := open[w.rng.IntN(len(open))]
 			var body []byte
 			if body, err = readAll(l, k.id); err == nil && !bytes.Equal(body, k.body) {
+				w.totals.changed.Add(1)
 				return fmt.Errorf("message %s is read back different from what was accepted", k.label)
 			}
 		default:
@@ -91,13 +100,20 @@ func (w *cutWorker) append(ctx context.Context, l *Log) error {
 		k.body[i] = byte(w.rng.Uint32())
 	}
 	env := Envelope{From: k.label, Received: time.Unix(1e9, 0).UTC()}
-	for i := range 1 + w.rng.IntN(3) {
+	rcpts := 1 + w.rng.IntN(3)
+	if w.rng.IntN(8) == 0 {
+		rcpts = 10
+	}
+	for i := range rcpts {
 		env.Rcpts = append(env.Rcpts, Rcpt{Addr: fmt.Sprintf("r%d@example", i)})
 	}
 	k.acked, k.maybe = make([]Outcome, len(env.Rcpts)), make([]Outcome, len(env.Rcpts))
 	w.messages = append(w.messages, k)
+	w.totals.handedIn.Add(1)
 	id, err := l.Append(ctx, env, bytes.NewReader(k.body))
-	k.id = id
+	if k.id = id; err == nil {
+		w.totals.accepted.Add(1)
+	}
 	return err
 }
 
@@ -114,11 +130,28 @@ func (w *cutWorker) record(ctx context.Context, l *Log, k *known) error {
 		outcomes = append(outcomes, o)
 		k.maybe[i] = o
 	}
-	if err := l.Record(ctx, k.id, outcomes...); err != nil {
+	// Often in two halves at once, as when two domains end together.
+	half := 0
+	if w.rng.IntN(2) == 0 {
+		half = len(outcomes) / 2
+	}
+	var errs [2]error
+	var both sync.WaitGroup
+	for i, list := range [][]Outcome{outcomes[:half], outcomes[half:]} {
+		both.Go(func() {
+			if errs[i] = l.Record(ctx, k.id, list...); errs[i] == nil {
+				for _, o := range list {
+					k.acked[o.Rcpt] = o
+				}
+			}
+		})
+	}
+	both.Wait()
+	if err := cmp.Or(errs[0], errs[1]); err != nil {
 		return err
 	}
-	for _, o := range outcomes {
-		k.acked[o.Rcpt] = o
+	if k.done() {
+		w.totals.delivered.Add(1)
 	}
 	return nil
 }
@@ -144,11 +177,13 @@ func (w *cutWorker) check(t *testing.T, l *Log, stored map[string]Stored) {
 		case !ok && k.id == "" || k.done() && !ok:
 			continue // never promised, or finished
 		case k.done():
+			w.totals.revived.Add(1)
 			t.Errorf("%s: came back to life after its last outcome was promised", k.label)
 			continue
 		case !ok && k.maybeDone():
 			continue
 		case !ok:
+			w.totals.lost.Add(1)
 			t.Errorf("%s: LOST, it was accepted as %s", k.label, k.id)
 			continue
 		case k.id != "" && s.ID != k.id:
@@ -159,6 +194,7 @@ func (w *cutWorker) check(t *testing.T, l *Log, stored map[string]Stored) {
 		if err != nil {
 			t.Errorf("%s: %v", k.label, err)
 		} else if !bytes.Equal(body, k.body) {
+			w.totals.changed.Add(1)
 			t.Errorf("%s: body of %d bytes is not what was accepted (%d bytes)", k.label, len(body), len(k.body))
 		}
 		for i, got := range s.Outcomes {
@@ -181,56 +217,73 @@ func same(a, b Outcome) bool { return a.State == b.State && a.Tries == b.Tries }
 // lost, changed or undone, and that nothing was reported as damage. One restart
 // in five is a killed process instead, without a cut.
 func TestPowerCuts(t *testing.T) {
-	manyLives(t, *cutsFlag, func(*cutWorker, *faultDisk) {})
+	manyLives(t, 1400, 35*time.Second, func(*cutWorker, *faultDisk) {})
 }
 
 // TestPowerCutsOnBadDisk is TestPowerCuts on a disk on which writes and
 // flushes fail every now and then, and a failed flush loses pages for good.
 func TestPowerCutsOnBadDisk(t *testing.T) {
-	manyLives(t, *cutsFlag/2, func(w *cutWorker, d *faultDisk) { w.disk = d })
+	manyLives(t, 600, 15*time.Second, func(w *cutWorker, d *faultDisk) { w.disk = d })
 }
 
-func manyLives(t *testing.T, cuts int, prepare func(*cutWorker, *faultDisk)) {
+// manyLives runs one world for each seed until there were enough cuts. Unless a
+// number was asked for, it begins no more worlds when the time is up.
+func manyLives(t *testing.T, cuts int, limit time.Duration, prepare func(*cutWorker, *faultDisk)) {
 	const generations = 20
-	done, handedIn := 0, 0
-	for seed := *seedFlag; done < cuts && !t.Failed(); seed++ {
-		synctest.Test(t, func(t *testing.T) {
-			disk := newFaultDisk(seed)
-			rng := rand.New(rand.NewPCG(seed, 2))
-			workers := make([]*cutWorker, 4)
-			for i := range workers {
-				workers[i] = &cutWorker{rng: rand.New(rand.NewPCG(seed, uint64(10+i))), name: fmt.Sprintf("w%d", i)}
-			}
-			for generation := 0; generation < generations; {
-				for _, w := range workers {
-					prepare(w, disk)
-				}
-				disk.cutAt = 1 + rng.IntN([]int{10, 100, 1000}[rng.IntN(3)])
-				oneLife(t, disk, workers)
-				// A process killed between a failed flush and the wipe that
-				// answers it leaves what only seems to be on the disk; that
-				// instant is left out.
-				if rng.IntN(5) == 0 && disk.unwiped == nil {
-					disk = disk.kill()
-				} else {
-					disk = disk.restart()
-					generation++
-					done++
-				}
-				if t.Failed() {
-					t.Fatalf("seed %d, generation %d", seed, generation)
-				}
-			}
-			oneLife(t, disk, workers) // without a cut: everything is checked once more
-			for _, w := range workers {
-				handedIn += w.count
-			}
-			if t.Failed() {
-				t.Fatalf("seed %d, at the end", seed)
-			}
-		})
+	end := time.Now().Add(limit)
+	if *cutsFlag > 0 {
+		cuts, end = *cutsFlag, time.Now().Add(24*time.Hour)
 	}
-	t.Logf("%d cuts, %d messages handed in, 0 accepted messages lost", done, handedIn)
+	var all totals
+	t.Run("worlds", func(t *testing.T) {
+		for i := range (cuts + generations - 1) / generations {
+			seed := *seedFlag + uint64(i)
+			t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+				t.Parallel()
+				if time.Now().Before(end) {
+					synctest.Test(t, func(t *testing.T) { oneWorld(t, seed, generations, &all, prepare) })
+				}
+			})
+		}
+	})
+	t.Logf("cuts %d, kills %d, handed in %d, accepted %d, delivered %d, lost %d, revived %d, changed %d",
+		all.cuts.Load(), all.kills.Load(), all.handedIn.Load(), all.accepted.Load(), all.delivered.Load(), all.lost.Load(), all.revived.Load(), all.changed.Load())
+}
+
+// oneWorld lets some workers live through a number of cuts.
+func oneWorld(t *testing.T, seed uint64, generations int, all *totals, prepare func(*cutWorker, *faultDisk)) {
+	disk := newFaultDisk(seed)
+	disk.slow = true
+	rng := rand.New(rand.NewPCG(seed, 2))
+	workers := make([]*cutWorker, 4)
+	for i := range workers {
+		workers[i] = &cutWorker{rng: rand.New(rand.NewPCG(seed, uint64(10+i))), name: fmt.Sprintf("w%d", i), totals: all}
+	}
+	for generation := 0; generation < generations; {
+		for _, w := range workers {
+			prepare(w, disk)
+		}
+		disk.cutAt = 1 + rng.IntN([]int{10, 100, 1000}[rng.IntN(3)])
+		oneLife(t, disk, workers)
+		// A process killed between a failed flush and the wipe that
+		// answers it leaves what only seems to be on the disk; that
+		// instant is left out.
+		if rng.IntN(5) == 0 && disk.unwiped == nil {
+			disk = disk.kill()
+			all.kills.Add(1)
+		} else {
+			disk = disk.restart()
+			generation++
+			all.cuts.Add(1)
+		}
+		if t.Failed() {
+			t.Fatalf("seed %d, generation %d", seed, generation)
+		}
+	}
+	oneLife(t, disk, workers) // without a cut: everything is checked once more
+	if t.Failed() {
+		t.Fatalf("seed %d, at the end", seed)
+	}
 }
 
 // oneLife opens the log, checks it, and works until the power goes.

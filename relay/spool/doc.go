@@ -30,7 +30,7 @@
 //
 //	 0   4  "GPR1"
 //	 4   1  kind: 1 message, 2 outcome, 3 part, 4 dead, 5 mark
-//	 5   3  zero
+//	 5   3  version: counts the outcome records of a message, else zero
 //	 8   8  tag of the segment
 //	16   8  message number (the ID in binary form)
 //	24   4  how much of this segment was durable when this was written
@@ -46,28 +46,52 @@
 // longer one is streamed: each chunk is written once, as a part record whose
 // meta data is its index in 4 bytes, and the message record, which comes last
 // and alone makes the parts count, has no body and the number of parts in its
-// JSON. An outcome record has a JSON list of [Outcome] as meta data. A dead
-// record says that all recipients of the message are done. A mark says only
-// how much is durable.
+// JSON. An outcome record has a JSON list of [Outcome] as meta data; of two
+// about one recipient a last word counts, or else the one with the higher
+// version, in whatever order they are found. A dead record says that all
+// recipients of the message are done. A mark says only how much is durable.
 //
 // After each flush the next record starts in a new block: a block that a
 // flush has covered is never written again, so that a power cut can tear
-// nothing that was promised.
+// nothing that was promised. (It costs room in the segment and nothing else:
+// the disk would be sent the whole block again.)
+//
+// # Commit
+//
+// Who hands in a record while nobody writes, writes and flushes it at once;
+// what is handed in meanwhile shares the next flush. Outcomes wait about two
+// flushes long for a message to share the flush with: a cut before it costs a
+// second delivery at worst, which it does anyway between the peer's 250 and
+// our flush.
 //
 // # Start
 //
-// Open reads every record of every segment. The last records of the last
-// segment may be torn; nobody was promised anything about them, and they are
-// cut off. Which bytes were promised is written into each later record and
-// into the header of the next segment; damage below that mark is copied to a
-// quarantine file and reported as an event. Because a record needs the
-// segment's secret tag, neither an old use of the file nor the text of a
-// message is ever taken for a record.
+// Open reads the header and the meta data of every record. The last records of
+// the last segment may be torn; nobody was promised anything about them, and
+// they are cut off. Which bytes were promised is written into each later
+// record and into the header of the next segment. The bodies of records that
+// the next segment's header covers cannot be torn: they are not read at the
+// start, but verified whenever somebody reads them. A promised record that
+// cannot be read is copied to a quarantine file and reported once; what else
+// is in its segment is copied forward, and the segment is removed. One of
+// which only the body is damaged stays, so that its sender can be told: to
+// open it gives [ErrDamaged]. Because a record needs the segment's secret tag,
+// neither an old use of the file nor the text of a message is ever taken for
+// a record.
+//
+// The index in memory says where each record is, and holds neither envelopes
+// nor outcomes: about 190 bytes for a message. [Log.All] and [Log.Get] read
+// them from the disk.
 //
 // # Space
 //
 // A segment without anything live becomes a spare. One of which less than half
-// is live is copied forward first, the copies flushed before the original
-// goes. A record that says that a message is done is kept as long as any copy
-// of that message is on the disk.
+// is live is copied forward first, each record word for word, the copies
+// flushed before the original goes. A record that says that a message is done
+// is kept as long as any copy of that message is on the disk. New spares are
+// filled with zeros beforehand: a flush into a block that was never written
+// also writes the file system's journal.
+//
+// At 95 per cent, and when no spare can be had and the active segment is three
+// quarters full, new messages are refused; the rest is for outcomes.
 package spool

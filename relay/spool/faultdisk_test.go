@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"syscall"
+	"time"
 )
 
 var errCut = errors.New("the power is cut")
@@ -29,6 +31,13 @@ type faultDisk struct {
 	dead  bool
 	// syncErr and writeErr are returned by the next Sync or WriteAt.
 	syncErr, writeErr error
+	// full makes every call that takes more room of the file system fail;
+	// fullAt is the operation that fails once, whatever it is.
+	full   bool
+	fullAt int
+	// slow makes calls take a random time, so that whatever can happen
+	// meanwhile does.
+	slow bool
 	// unwiped is the file of the last failed flush until a flush succeeds.
 	unwiped *inode
 }
@@ -61,17 +70,32 @@ func newFaultDisk(seed uint64) *faultDisk {
 	}
 }
 
-// step counts an operation; the caller holds mu. It reports false when the
-// power is gone, and sets dead when it goes now.
-func (d *faultDisk) step() bool {
+// step counts an operation, which takes more room or not; the caller holds mu.
+// It returns errCut when the power is gone, and sets dead when it goes now.
+func (d *faultDisk) step(takes bool) error {
 	if d.dead {
-		return false
+		return errCut
 	}
 	d.ops++
 	if d.cutAt > 0 && d.ops >= d.cutAt {
 		d.dead = true
 	}
-	return true
+	if d.ops == d.fullAt || takes && d.full {
+		return syscall.ENOSPC
+	}
+	return nil
+}
+
+// wait lets a call take up to limit; the caller does not hold mu.
+func (d *faultDisk) wait(limit time.Duration) {
+	d.mu.Lock()
+	if !d.slow || d.dead || d.rng.IntN(2) == 0 {
+		d.mu.Unlock()
+		return
+	}
+	took := time.Duration(d.rng.Int64N(int64(limit)))
+	d.mu.Unlock()
+	time.Sleep(took)
 }
 
 // result is what the operation that was just carried out returns.
@@ -107,8 +131,8 @@ func (d *faultDisk) Open(name string) (File, error) {
 func (d *faultDisk) Create(name string) (File, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.step() {
-		return nil, errCut
+	if err := d.step(true); err != nil {
+		return nil, err
 	}
 	if d.names[name] != nil {
 		return nil, fs.ErrExist
@@ -120,10 +144,11 @@ func (d *faultDisk) Create(name string) (File, error) {
 }
 
 func (d *faultDisk) Rename(from, to string) error {
+	d.wait(300 * time.Microsecond)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.step() {
-		return errCut
+	if err := d.step(false); err != nil {
+		return err
 	}
 	node := d.names[from]
 	if node == nil {
@@ -138,8 +163,8 @@ func (d *faultDisk) Rename(from, to string) error {
 func (d *faultDisk) Remove(name string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.step() {
-		return errCut
+	if err := d.step(false); err != nil {
+		return err
 	}
 	if d.names[name] == nil {
 		return fs.ErrNotExist
@@ -150,10 +175,11 @@ func (d *faultDisk) Remove(name string) error {
 }
 
 func (d *faultDisk) SyncDir() error {
+	d.wait(300 * time.Microsecond)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.step() {
-		return errCut
+	if err := d.step(false); err != nil {
+		return err
 	}
 	if d.dead {
 		return errCut // the flush did not happen
@@ -196,7 +222,7 @@ func (d *faultDisk) kill() *faultDisk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.dead = true
-	return &faultDisk{rng: d.rng, total: d.total, names: d.names, stable: d.stable, pending: d.pending}
+	return &faultDisk{rng: d.rng, total: d.total, slow: d.slow, names: d.names, stable: d.stable, pending: d.pending}
 }
 
 // restart cuts the power (if it is not cut) and returns the disk as it is
@@ -205,7 +231,7 @@ func (d *faultDisk) restart() *faultDisk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.dead = true
-	next := &faultDisk{rng: d.rng, total: d.total, names: map[string]*inode{}, stable: map[string]*inode{}}
+	next := &faultDisk{rng: d.rng, total: d.total, slow: d.slow, names: map[string]*inode{}, stable: map[string]*inode{}}
 	keep := []float64{0, 0.5, 0.9, 1, d.rng.Float64()}[d.rng.IntN(5)]
 	garbage := []float64{0, 0, 0.1}[d.rng.IntN(3)]
 	prefix := d.rng.IntN(len(d.pending) + 1)
@@ -253,6 +279,7 @@ type faultFile struct {
 }
 
 func (f *faultFile) ReadAt(b []byte, off int64) (int, error) {
+	f.d.wait(20 * time.Microsecond)
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
 	if f.d.dead {
@@ -269,10 +296,11 @@ func (f *faultFile) ReadAt(b []byte, off int64) (int, error) {
 }
 
 func (f *faultFile) WriteAt(b []byte, off int64) (int, error) {
+	f.d.wait(20 * time.Microsecond)
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
-	if !f.d.step() {
-		return 0, errCut
+	if err := f.d.step(off+int64(len(b)) > int64(len(f.n.data))); err != nil {
+		return 0, err
 	}
 	if err := f.d.writeErr; err != nil {
 		f.d.writeErr = nil
@@ -280,10 +308,10 @@ func (f *faultFile) WriteAt(b []byte, off int64) (int, error) {
 	}
 	f.n.grow(off + int64(len(b)))
 	copy(f.n.data[off:], b)
-	for at := 0; at < len(b); {
-		n := min(len(b)-at, int(sectorSize-(off+int64(at))%sectorSize))
-		f.n.pending = append(f.n.pending, sectorWrite{off: off + int64(at), data: slices.Clone(b[at : at+n])})
-		at += n
+	for data := slices.Clone(b); len(data) > 0; {
+		n := min(len(data), int(sectorSize-off%sectorSize))
+		f.n.pending = append(f.n.pending, sectorWrite{off: off, data: data[:n]})
+		data, off = data[n:], off+int64(n)
 	}
 	return len(b), f.d.result()
 }
@@ -303,8 +331,8 @@ func (f *faultFile) Size() (int64, error) {
 func (f *faultFile) Allocate(size int64) error {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
-	if !f.d.step() {
-		return errCut
+	if err := f.d.step(size > int64(len(f.n.data))); err != nil {
+		return err
 	}
 	f.n.grow(size)
 	f.n.pending = append(f.n.pending, sectorWrite{size: size})
@@ -312,10 +340,11 @@ func (f *faultFile) Allocate(size int64) error {
 }
 
 func (f *faultFile) Sync() error {
+	f.d.wait(300 * time.Microsecond)
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
-	if !f.d.step() {
-		return errCut
+	if err := f.d.step(false); err != nil {
+		return err
 	}
 	if f.d.dead {
 		return errCut // nothing of it is certain

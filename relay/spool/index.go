@@ -5,35 +5,64 @@ import "slices"
 // place is where a record is.
 type place struct {
 	seg  *segment
-	off  int64
-	size int64 // of the whole record
+	off  uint32
+	size uint32 // of the whole record
 }
 
-// message is a live message: at least one recipient is not done.
+func placeOf(seg *segment, off int64, h header) place {
+	return place{seg, uint32(off), uint32(h.size())}
+}
+
+func (p place) end() int64 { return int64(p.off) + int64(p.size) }
+
+// message is a live message: at least one recipient is not done. Its envelope
+// and its outcomes are on the disk only, see Log.stored.
 type message struct {
 	number uint64
 	at     place
 	parts  []place // in order; nil when the body is in the record itself
-	env    *Envelope
 	out    []recipient
-	open   int // recipients that are not done
-	// copies lists the segments that hold a message record of it: more than
-	// one between copying forward and freeing.
-	copies []*segment
+	open   int32 // recipients that are not done
+	// version is that of the newest outcome record, see header.version.
+	version uint32
+	// older lists the segments besides at.seg that hold a message record of
+	// it, between copying forward and freeing.
+	older []*segment
 }
 
-// recipient is the latest outcome of one recipient and the record it came
-// from, nil before the first.
+// ends reports whether all recipients are done with these outcomes.
+func (m *message) ends(outcomes []Outcome) bool {
+	if len(outcomes) < int(m.open) {
+		return false
+	}
+	left := m.open
+	seen := make([]bool, len(m.out))
+	for _, o := range outcomes {
+		if o.Rcpt >= 0 && o.Rcpt < len(seen) && o.Done() && !seen[o.Rcpt] && !m.out[o.Rcpt].done {
+			seen[o.Rcpt] = true
+			left--
+		}
+	}
+	return left == 0
+}
+
+// recipient says which record holds the latest outcome of one recipient.
 type recipient struct {
-	Outcome
-	rec *outcomeRecord
+	rec     *outcomeRecord // nil before the first
+	version uint32         // of rec
+	done    bool
 }
 
 // outcomeRecord is an outcome or dead record on disk that is still needed.
 type outcomeRecord struct {
-	seg  *segment
-	size int64
-	refs int // recipients for which it is the latest; counted in seg.live while > 0
+	place
+	refs int32 // recipients for which it is the latest; counted in seg.live while > 0
+}
+
+// mark is what the index needs to know of an Outcome.
+type mark struct {
+	rcpt int
+	done bool
 }
 
 // tombstone is what is remembered of a message that is done: as long as a copy
@@ -47,14 +76,14 @@ type tombstone struct {
 // use counts one more reader of the record.
 func (r *outcomeRecord) use() {
 	if r.refs++; r.refs == 1 {
-		r.seg.live += r.size
+		r.seg.live += int64(r.size)
 	}
 }
 
 // drop counts one less.
 func (r *outcomeRecord) drop() {
 	if r.refs--; r.refs == 0 {
-		r.seg.live -= r.size
+		r.seg.live -= int64(r.size)
 	}
 }
 
@@ -85,20 +114,23 @@ func (x *index) insert(m *message) {
 		x.move(old, m.at)
 		return
 	}
-	m.copies = []*segment{seg}
-	seg.live += m.at.size
+	seg.live += int64(m.at.size)
 	for _, p := range m.parts {
-		p.seg.live += p.size
+		p.seg.live += int64(p.size)
 	}
 	x.live[m.number] = m
 }
 
 // move notes that the record of m was copied to a new place.
 func (x *index) move(m *message, to place) {
-	m.at.seg.live -= m.at.size
-	to.seg.live += to.size
+	from := m.at.seg
+	from.live -= int64(m.at.size)
+	to.seg.live += int64(to.size)
+	m.older = slices.DeleteFunc(m.older, func(s *segment) bool { return s == to.seg })
+	if from != to.seg {
+		m.older = addSegment(m.older, from)
+	}
 	m.at = to
-	m.copies = addSegment(m.copies, to.seg)
 }
 
 // copied notes a copy at to of the message record at from; the message may
@@ -107,8 +139,8 @@ func (x *index) copied(number uint64, from, to place) {
 	if m := x.live[number]; m != nil {
 		if m.at == from {
 			x.move(m, to)
-		} else {
-			m.copies = addSegment(m.copies, to.seg)
+		} else if m.at.seg != to.seg {
+			m.older = addSegment(m.older, to.seg)
 		}
 		return
 	}
@@ -129,19 +161,32 @@ func (x *index) movedPart(number uint64, part int, from, to place) {
 	if m == nil || part >= len(m.parts) || m.parts[part] != from {
 		return
 	}
-	from.seg.live -= from.size
-	to.seg.live += to.size
+	from.seg.live -= int64(from.size)
+	to.seg.live += int64(to.size)
 	m.parts[part] = to
 }
 
-// rehome notes that what the records in segment from said about some
-// recipients was written again in rec.
-func (x *index) rehome(number uint64, outcomes []Outcome, from *segment, rec *outcomeRecord) {
+// find returns the record at a place that a recipient of the message, or its
+// end, depends on.
+func (x *index) find(number uint64, at place) *outcomeRecord {
 	if m := x.live[number]; m != nil {
-		for _, o := range outcomes {
-			r := &m.out[o.Rcpt]
-			if r.rec != nil && r.rec.seg == from {
-				r.rec.drop()
+		for i := range m.out {
+			if r := m.out[i].rec; r != nil && r.place == at {
+				return r
+			}
+		}
+	}
+	return nil
+}
+
+// rehome notes that the outcome record old was written again, word for word, as
+// rec. Whatever depended on old depends on rec, and nothing else does: a
+// message that has died meanwhile still needs its other records.
+func (x *index) rehome(number uint64, old, rec *outcomeRecord) {
+	if m := x.live[number]; m != nil {
+		for i := range m.out {
+			if r := &m.out[i]; r.rec == old {
+				old.drop()
 				r.rec = rec
 				rec.use()
 			}
@@ -152,41 +197,44 @@ func (x *index) rehome(number uint64, outcomes []Outcome, from *segment, rec *ou
 	if t == nil {
 		return
 	}
-	for i, old := range t.recs {
-		if old.seg == from {
-			if old.refs > 0 {
-				old.drop()
-			}
-			t.recs[i] = rec
-		}
+	i := slices.Index(t.recs, old)
+	if i < 0 {
+		return
 	}
-	slices.SortFunc(t.recs, func(a, b *outcomeRecord) int { return int(a.seg.seq) - int(b.seg.seq) })
-	t.recs = slices.Compact(t.recs)
+	if old.refs > 0 {
+		old.drop()
+	}
+	t.recs[i] = rec
 	x.recount(t)
 	x.settle(number, t)
 }
 
 // apply gives recipients of a message new outcomes that are in rec. It reports
 // false when the message is not live.
-func (x *index) apply(number uint64, outcomes []Outcome, rec *outcomeRecord) bool {
+//
+// Records of one recipient may be found in any order after copying forward, so
+// what counts must not depend on it: a last word stays, and before that the
+// higher version wins.
+func (x *index) apply(number uint64, marks []mark, version uint32, rec *outcomeRecord) bool {
 	m := x.live[number]
 	if m == nil {
 		return false
 	}
-	for _, o := range outcomes {
-		if o.Rcpt < 0 || o.Rcpt >= len(m.out) {
+	m.version = max(m.version, version)
+	for _, o := range marks {
+		if o.rcpt < 0 || o.rcpt >= len(m.out) {
 			continue
 		}
-		r := &m.out[o.Rcpt]
-		if !supersedes(o, r.Outcome) {
+		r := &m.out[o.rcpt]
+		if r.done || !o.done && version < r.version {
 			continue
 		}
 		if r.rec != nil {
 			r.rec.drop()
 		}
-		r.Outcome, r.rec = o, rec
+		*r = recipient{rec: rec, version: version, done: o.done}
 		rec.use()
-		if o.Done() {
+		if o.done {
 			m.open--
 		}
 	}
@@ -196,23 +244,15 @@ func (x *index) apply(number uint64, outcomes []Outcome, rec *outcomeRecord) boo
 	return true
 }
 
-// supersedes reports whether next replaces cur. Records of one recipient may
-// be found in any order after copying forward, so the answer must not depend
-// on it: the first last word stays, and before that more tries win.
-func supersedes(next, cur Outcome) bool {
-	if cur.Done() {
-		return false
-	}
-	return next.Done() || next.Tries >= cur.Tries
-}
-
 // die ends the life of a message of which every recipient is done.
 func (x *index) die(m *message) {
-	m.at.seg.live -= m.at.size
+	m.at.seg.live -= int64(m.at.size)
 	for _, p := range m.parts {
-		p.seg.live -= p.size
+		if p.seg != nil {
+			p.seg.live -= int64(p.size)
+		}
 	}
-	t := &tombstone{copies: m.copies}
+	t := &tombstone{copies: addSegment(m.older, m.at.seg)}
 	for i := range m.out {
 		rec := m.out[i].rec
 		if rec == nil {
@@ -229,20 +269,30 @@ func (x *index) die(m *message) {
 	x.settle(m.number, t)
 }
 
-// kill notes a dead record: whatever else is known, the message is done.
-func (x *index) kill(number uint64, rec *outcomeRecord) {
-	if m := x.live[number]; m != nil {
-		x.die(m)
+// kill notes a dead record: whatever else is known, the message is done. It
+// reports false when nothing is known of the message.
+func (x *index) kill(number uint64, rec *outcomeRecord) bool {
+	m, t := x.live[number], x.done[number]
+	if m == nil && t == nil && !x.keepDone {
+		return false
 	}
-	t := x.done[number]
-	if t == nil {
-		if !x.keepDone {
-			return
+	if m != nil {
+		// Its other records are dropped at once: this one alone is enough.
+		for i := range m.out {
+			if r := m.out[i].rec; r != nil {
+				r.drop()
+				m.out[i].rec = nil
+			}
 		}
+		m.out[0].rec = rec
+		rec.use()
+		x.die(m)
+		return true
+	}
+	if t == nil {
 		t = &tombstone{}
 		x.done[number] = t
 	}
-	// It alone is enough.
 	for _, old := range t.recs {
 		if old.refs > 0 {
 			old.drop()
@@ -251,6 +301,7 @@ func (x *index) kill(number uint64, rec *outcomeRecord) {
 	t.recs = []*outcomeRecord{rec}
 	x.recount(t)
 	x.settle(number, t)
+	return true
 }
 
 // recount counts a record of a tombstone as live exactly when a copy of the
@@ -284,7 +335,7 @@ func (x *index) freed(s *segment) {
 	}
 	for _, number := range s.numbers {
 		if m := x.live[number]; m != nil {
-			m.copies = without(m.copies)
+			m.older = without(m.older)
 		}
 		if t := x.done[number]; t != nil {
 			t.copies = without(t.copies)

@@ -11,13 +11,13 @@ type loader struct {
 	log *Log
 	// parts holds part records by message and index.
 	parts map[uint64]map[int]loadedPart
-	want  map[uint64]int // number of parts of a streamed message
+	want  map[uint64]streamed
 	// early holds outcomes whose message has not been seen.
 	early map[uint64][]earlyOutcome
 	// dead holds dead records whose message has not been seen.
 	dead map[uint64]*outcomeRecord
 	// lost are damaged records whose header is legible.
-	lost []lostRecord
+	lost []badRange
 	// promised is, for each segment, how much of it was durable.
 	promised map[uint64]int64
 }
@@ -27,54 +27,62 @@ type loadedPart struct {
 	body int64
 }
 
+// streamed is what the record of a message says about its parts.
+type streamed struct {
+	parts    int
+	size     int64
+	from, to string
+}
+
 type earlyOutcome struct {
-	outcomes []Outcome
-	rec      *outcomeRecord
+	marks   []mark
+	version uint32
+	rec     *outcomeRecord
 }
 
-type lostRecord struct {
-	seg *segment
-	badRange
-}
-
-// scan reads one segment into the index.
+// scan reads one segment into the index. What its closing mark or its successor
+// says about it was durable: bodies in that part are not read. The last segment
+// has neither and is read whole.
 func (ld *loader) scan(seg *segment, last bool) error {
 	l := ld.log
-	sc := scanner{f: seg.file, size: seg.size, tag: seg.tag}
+	closed, limit := seg.closing()
+	ld.promised[seg.seq] = max(ld.promised[seg.seq], closed)
+	sc := scanner{f: seg.file, size: limit, tag: seg.tag, trusted: ld.promised[seg.seq]}
 	res, err := sc.run(func(rec scanned) error {
 		l.lastNo = max(l.lastNo, rec.number)
 		ld.add(seg, rec)
 		return nil
 	})
 	if err != nil {
-		l.report("a segment cannot be read to its end", "segment", seg.name(), "error", err)
-		seg.stuck = true
+		return err
+	}
+	if sc.failed != nil {
+		l.log.Error("spool: part of a segment cannot be read", "segment", seg.name(), "error", sc.failed)
 	}
 	promised := max(ld.promised[seg.seq], res.synced)
 	ld.promised[seg.seq] = promised
 	seg.end, seg.synced = res.end, promised
-	if err != nil {
-		return nil
-	}
 	for _, b := range res.bad {
-		if b.from < promised {
-			l.quarantine(seg, b)
-			if b.headerOK {
-				ld.lost = append(ld.lost, lostRecord{seg, b})
-			}
-		} else {
+		switch {
+		case b.from >= promised:
 			l.log.Info("spool: cut off what no flush had covered", "segment", seg.name(), "offset", b.from, "bytes", b.to-b.from)
 			// Later marks would make a hole look like damage, so nothing
 			// may follow it here.
 			seg.failed = seg.failed || b.from < res.end
+		case b.bodyOnly():
+			// The message stays in the log, so that its sender can be told:
+			// who opens it gets ErrDamaged.
+			ld.add(seg, scanned{header: b.head, off: b.from, meta: b.meta})
+		default:
+			ld.quarantine(seg, b)
 		}
 	}
 	if res.end < promised && !slices.ContainsFunc(res.bad, func(b badRange) bool { return b.to >= promised }) {
-		l.quarantine(seg, badRange{from: res.end, to: promised})
+		ld.quarantine(seg, badRange{from: res.end, to: promised})
 	}
 	// Where nothing may follow, nothing need be wiped: what is valid there
 	// stays as safe as it is.
-	if last && res.junkTo > 0 && !seg.failed && !seg.stuck {
+	if last && res.junkTo > 0 && !seg.failed && !seg.damaged {
 		// A torn record must not meet the records that will be written over
 		// its beginning.
 		return wipe(seg.file, res.junkFrom, min(res.junkTo, seg.size))
@@ -82,9 +90,22 @@ func (ld *loader) scan(seg *segment, last bool) error {
 	return nil
 }
 
+// bodyOnly reports whether a damaged record is right but for its body.
+func (b badRange) bodyOnly() bool {
+	return b.headerOK && b.meta != nil && b.to == b.from+b.head.size() &&
+		(b.head.kind == kindMessage || b.head.kind == kindPart)
+}
+
+// quarantine sets a damaged part of a segment aside.
+func (ld *loader) quarantine(seg *segment, b badRange) {
+	if ld.log.quarantine(seg, b) && b.headerOK {
+		ld.lost = append(ld.lost, b)
+	}
+}
+
 // wipe overwrites a range with zeros.
 func wipe(f File, from, to int64) error {
-	zeros := make([]byte, 64<<10)
+	zeros := make([]byte, min(64<<10, max(to-from, 0)))
 	for from < to {
 		n, err := f.WriteAt(zeros[:min(int64(len(zeros)), to-from)], from)
 		if err != nil {
@@ -98,23 +119,25 @@ func wipe(f File, from, to int64) error {
 // add enters one record.
 func (ld *loader) add(seg *segment, rec scanned) {
 	x := &ld.log.index
-	at := place{seg, rec.off, rec.size()}
+	at := placeOf(seg, rec.off, rec.header)
+	illegible := func() {
+		ld.log.quarantine(seg, badRange{from: rec.off, to: at.end(), headerOK: true, head: rec.header})
+	}
 	switch rec.kind {
 	case kindMessage:
 		seg.numbers = append(seg.numbers, rec.number)
 		var meta messageMeta
-		if err := json.Unmarshal(rec.meta, &meta); err != nil || len(meta.Rcpts) == 0 {
-			ld.log.report("the envelope of a message cannot be read", "message", formatID(rec.number), "segment", seg.name(), "offset", rec.off)
-			seg.stuck = true
+		if err := json.Unmarshal(rec.meta, &meta); err != nil || len(meta.Rcpts) == 0 || meta.Parts < 0 || meta.Parts > maxParts {
+			illegible()
 			return
 		}
-		env := meta.Envelope
-		x.insert(&message{number: rec.number, at: at, env: &env, out: make([]recipient, len(env.Rcpts)), open: len(env.Rcpts)})
+		n := len(meta.Rcpts)
+		x.insert(&message{number: rec.number, at: at, out: make([]recipient, n), open: int32(n)})
 		if meta.Parts > 0 {
-			ld.want[rec.number] = meta.Parts
+			ld.want[rec.number] = streamed{meta.Parts, meta.Size, meta.From, rcptList(&meta.Envelope)}
 		}
 		for _, e := range ld.early[rec.number] {
-			x.apply(rec.number, e.outcomes, e.rec)
+			x.apply(rec.number, e.marks, e.version, e.rec)
 		}
 		delete(ld.early, rec.number)
 		if dead := ld.dead[rec.number]; dead != nil {
@@ -130,18 +153,17 @@ func (ld *loader) add(seg *segment, rec scanned) {
 		}
 		ld.parts[rec.number][int(binary.LittleEndian.Uint32(rec.meta))] = loadedPart{at, int64(rec.bodyLen)}
 	case kindOutcome:
-		outcomes, err := parseOutcomes(rec.meta)
+		marks, err := parseMarks(rec.meta)
 		if err != nil {
-			ld.log.report("an outcome cannot be read", "message", formatID(rec.number), "segment", seg.name(), "offset", rec.off)
-			seg.stuck = true
+			illegible()
 			return
 		}
-		r := &outcomeRecord{seg: seg, size: at.size}
-		if !x.apply(rec.number, outcomes, r) && x.done[rec.number] == nil {
-			ld.early[rec.number] = append(ld.early[rec.number], earlyOutcome{outcomes, r})
+		r := &outcomeRecord{place: at}
+		if !x.apply(rec.number, marks, rec.version, r) && x.done[rec.number] == nil {
+			ld.early[rec.number] = append(ld.early[rec.number], earlyOutcome{marks, rec.version, r})
 		}
 	case kindDead:
-		r := &outcomeRecord{seg: seg, size: at.size}
+		r := &outcomeRecord{place: at}
 		if x.live[rec.number] == nil && x.done[rec.number] == nil {
 			ld.dead[rec.number] = r
 			return
@@ -154,31 +176,40 @@ func (ld *loader) add(seg *segment, rec scanned) {
 func (ld *loader) finish() {
 	l := ld.log
 	x := &l.index
-	for number, n := range ld.want {
+	for number, w := range ld.want {
 		m := x.live[number]
 		if m == nil {
 			continue
 		}
+		m.parts = make([]place, w.parts)
+		missing := false
 		var size int64
-		for i := range n {
+		for i := range m.parts {
 			p, ok := ld.parts[number][i]
 			if !ok {
-				break
+				missing = true
+				continue
 			}
-			m.parts = append(m.parts, p.place)
-			p.seg.live += p.size
+			m.parts[i] = p.place
+			p.seg.live += int64(p.size)
 			size += p.body
 		}
-		if len(m.parts) == n && size == m.env.Size {
+		if !missing && size == w.size {
 			continue
 		}
 		// Not promised: the cut came between its parts and its flush. The
 		// missing part has then left a hole, see scan.
-		if m.at.off < ld.promised[m.at.seg.seq] {
-			l.report("a part of a message is lost", "message", formatID(number), "from", m.env.From, "to", rcptList(m.env))
-			m.at.seg.stuck = true
+		if int64(m.at.off) >= ld.promised[m.at.seg.seq] {
+			ld.forget(m)
+			continue
 		}
-		ld.forget(m)
+		// It stays, as with a damaged body; its reader comes to the gap.
+		if last := &m.parts[w.parts-1]; !missing {
+			last.seg.live -= int64(last.size)
+			*last = place{}
+		}
+		id := formatID(number)
+		l.reportOnce(quarantineName(id), nil, "a part of a message is lost", "message", id, "from", w.from, "to", w.to)
 	}
 	for _, lost := range ld.lost {
 		number := lost.head.number
@@ -197,11 +228,13 @@ func (ld *loader) finish() {
 	}
 }
 
-// forget takes a message without a complete body out of the index.
+// forget takes a message that was never promised out of the index.
 func (ld *loader) forget(m *message) {
-	m.at.seg.live -= m.at.size
+	m.at.seg.live -= int64(m.at.size)
 	for _, p := range m.parts {
-		p.seg.live -= p.size
+		if p.seg != nil {
+			p.seg.live -= int64(p.size)
+		}
 	}
 	for i := range m.out {
 		if r := m.out[i].rec; r != nil {
@@ -219,11 +252,27 @@ func (ld *loader) done(number uint64, n int) bool {
 	}
 	seen := make(map[int]bool)
 	for _, e := range ld.early[number] {
-		for _, o := range e.outcomes {
-			if o.Done() {
-				seen[o.Rcpt] = true
+		for _, o := range e.marks {
+			if o.done {
+				seen[o.rcpt] = true
 			}
 		}
 	}
 	return n > 0 && len(seen) >= n
+}
+
+// parseMarks reads what the index needs of the meta data of an outcome record.
+func parseMarks(meta []byte) ([]mark, error) {
+	var list []struct {
+		Rcpt  int
+		State string
+	}
+	if err := json.Unmarshal(meta, &list); err != nil {
+		return nil, err
+	}
+	marks := make([]mark, len(list))
+	for i, o := range list {
+		marks[i] = mark{o.Rcpt, Outcome{State: o.State}.Done()}
+	}
+	return marks, nil
 }

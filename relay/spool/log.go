@@ -45,21 +45,38 @@ type Log struct {
 	// last is the newest segment there has been, for the header of the next.
 	last    *segment
 	spares  map[string]int64 // name and size
+	noSpare bool             // the last attempt to make one found no room
 	lastSeq uint64           // highest number in the name of a segment or spare
 	lastNo  uint64           // highest message number given out
 	queue   []*request
-	stopped bool // the committer is gone or going
+	running bool // Run has begun
+	stopped bool // nothing more is committed
+	// leading is set while somebody commits: a caller of submit, or the
+	// committer after a token in wake. Only that one touches the fields at
+	// the end.
+	leading bool
 
-	wake    chan struct{} // something is in queue
+	wake    chan struct{} // the committer leads now
 	compact chan struct{} // the compactor should look
 
 	space spaceCache
 
-	// The rest belongs to the committer alone.
-	wbuf    []byte
-	tried   int64 // how far the last commit meant to write
-	retryAt time.Time
-	backoff time.Duration
+	buffers sync.Pool // of *[]byte of firstBuffer bytes
+	// told holds the messages of which the body is known to be damaged.
+	told map[uint64]bool
+
+	// The rest belongs to whoever leads.
+	wbuf     []byte
+	tried    int64 // how far the last commit meant to write
+	retryAt  time.Time
+	backoff  time.Duration
+	pauseErr error // what is answered until retryAt
+	roomAt   time.Time
+	roomWait time.Duration
+	roomErr  error // what is answered until roomAt when a new segment is needed
+	// patience is about how long a flush takes, and how long an outcome waits
+	// for company.
+	patience time.Duration
 }
 
 // nudge wakes the reader of a channel of capacity one.
@@ -77,34 +94,6 @@ func (l *Log) newNumber() uint64 {
 	n := max(l.lastNo+1, uint64(max(l.now().UnixMicro(), 0)))
 	l.lastNo = n
 	return n
-}
-
-// Messages returns the live messages, the oldest first. The verdicts in it are
-// shared: do not change them.
-func (l *Log) Messages() []Stored {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	all := make([]Stored, 0, len(l.index.live))
-	for _, m := range l.index.live {
-		all = append(all, m.stored())
-	}
-	sortStored(all)
-	return all
-}
-
-// Get returns one live message.
-func (l *Log) Get(id ID) (Stored, bool) {
-	n, ok := parseID(id)
-	if !ok {
-		return Stored{}, false
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	m := l.index.live[n]
-	if m == nil {
-		return Stored{}, false
-	}
-	return m.stored(), true
 }
 
 // report tells everybody about damage.

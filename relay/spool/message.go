@@ -24,8 +24,11 @@ type Envelope struct {
 	EightBit   bool      `json:"eight_bit,omitempty"`
 	SMTPUTF8   bool      `json:"smtputf8,omitempty"`
 	RequireTLS bool      `json:"require_tls,omitempty"` // RFC 8689, Section 4.1: survives restarts
-	EnvelopeID string    `json:"envelope_id,omitempty"` // RFC 3461, Section 4.4 (ENVID)
-	Ret        string    `json:"ret,omitempty"`         // RFC 3461, Section 4.3: FULL, HDRS or ""
+	// TLSOptional says that the sender wants the message delivered rather than
+	// protected (RFC 8689, Section 3: TLS-Required: No).
+	TLSOptional bool   `json:"tls_optional,omitempty"`
+	EnvelopeID  string `json:"envelope_id,omitempty"` // RFC 3461, Section 4.4 (ENVID)
+	Ret         string `json:"ret,omitempty"`         // RFC 3461, Section 4.3: FULL, HDRS or ""
 	// Subject is the decoded Subject field, at most 200 bytes, for lists that
 	// people read. A stranger wrote it.
 	Subject string `json:"subject,omitempty"`
@@ -35,6 +38,11 @@ type Envelope struct {
 	// ClockUnknown says that Received was taken from a clock that was not
 	// trusted yet, so that no age follows from it.
 	ClockUnknown bool `json:"clock_unknown,omitempty"`
+	// User is the login name of the sender, "" without login.
+	User string `json:"user,omitempty"`
+	// TraceID is our id in the Received field, so that a person can go from a
+	// message to its record.
+	TraceID string `json:"trace_id,omitempty"`
 }
 
 // Rcpt is one recipient of a message.
@@ -60,6 +68,9 @@ type Outcome struct {
 	Tries   int              `json:"tries,omitempty"`
 	Next    time.Time        `json:"next,omitzero"` // for StateWaiting: when to try again
 	Verdict *verdict.Verdict `json:"verdict,omitempty"`
+	// Told says that the sender has been told of the delay, or wants no such
+	// notice, so that none is due any more.
+	Told bool `json:"told,omitempty"`
 }
 
 // Done reports whether the recipient needs no further attempt.

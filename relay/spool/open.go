@@ -20,7 +20,11 @@ func Open(disk Disk, cfg Config) (*Log, error) {
 	l := &Log{
 		disk: disk, log: cfg.Log, events: cfg.Events, now: cfg.Now, capacity: cfg.Capacity,
 		index: newIndex(), segs: make(map[uint64]*segment), spares: make(map[string]int64),
-		wake: make(chan struct{}, 1), compact: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), compact: make(chan struct{}, 1), told: make(map[uint64]bool),
+	}
+	l.buffers.New = func() any {
+		b := make([]byte, firstBuffer)
+		return &b
 	}
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
@@ -45,11 +49,6 @@ func Open(disk Disk, cfg Config) (*Log, error) {
 	l.segSize = min(roundUp(max(l.segSize, 4*blockSize), blockSize), hardMaxSegment)
 	l.chunk = int(min(max(l.segSize/16, blockSize), 256<<10))
 	if err := l.load(); err != nil {
-		for _, s := range l.segs {
-			if s.file != nil {
-				err = errors.Join(err, s.file.Close())
-			}
-		}
 		return nil, fmt.Errorf("spool: %w", err)
 	}
 	return l, nil
@@ -63,7 +62,7 @@ func (l *Log) load() error {
 	}
 	slices.Sort(names)
 	ld := &loader{
-		log: l, parts: make(map[uint64]map[int]loadedPart), want: make(map[uint64]int),
+		log: l, parts: make(map[uint64]map[int]loadedPart), want: make(map[uint64]streamed),
 		early: make(map[uint64][]earlyOutcome), dead: make(map[uint64]*outcomeRecord),
 		promised: make(map[uint64]int64),
 	}
@@ -98,8 +97,18 @@ func (l *Log) load() error {
 		}
 	}
 	for i, seg := range segs {
-		if err := ld.scan(seg, i == len(segs)-1); err != nil {
+		if err := l.pin(seg); err != nil {
 			return err
+		}
+		err := ld.scan(seg, i == len(segs)-1)
+		// What was read, and is relied on from now on, may be in memory only:
+		// a flush makes it true.
+		if err == nil && (i == len(segs)-1 || seg.end > seg.synced) {
+			err = seg.file.Sync()
+		}
+		l.unpin(seg)
+		if err != nil {
+			return fmt.Errorf("%s: %w", seg.name(), err)
 		}
 	}
 	ld.finish()
@@ -120,17 +129,19 @@ func (l *Log) openSegment(seq uint64) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	seg := &segment{seq: seq, file: f, pins: 1, closed: true}
+	defer f.Close() // only read
+	seg := &segment{seq: seq, closed: true}
 	if seg.size, err = f.Size(); err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, err
 	}
 	damaged, err := seg.readHeader(f)
 	if err != nil {
 		l.report("a segment has no legible header and was set aside", "file", name+badSuffix, "error", err)
-		return nil, errors.Join(f.Close(), l.disk.Rename(name, name+badSuffix))
+		return nil, l.disk.Rename(name, name+badSuffix)
 	}
 	if damaged {
 		l.report("the header of a segment is damaged; its records were read all the same", "segment", name)
+		seg.damaged = true
 	}
 	return seg, nil
 }
@@ -152,37 +163,14 @@ func (l *Log) openSpare(name string) error {
 	return nil
 }
 
-// adopt goes on with the newest segment if it takes more records, and closes
-// the files of the others.
+// adopt goes on with the newest segment if it takes more records.
 func (l *Log) adopt(newest *segment) error {
-	// What was read, and is relied on from now on, may be in memory only: a
-	// flush makes it true.
-	if err := newest.file.Sync(); err != nil {
-		return fmt.Errorf("flush %s: %w", newest.name(), err)
+	if newest.failed || newest.stuck || newest.damaged {
+		return nil
 	}
-	if !newest.failed && !newest.stuck {
-		newest.synced = newest.end
-		newest.end = min(roundUp(newest.end, blockSize), newest.size)
-		newest.closed = false
-		l.active = newest
-	}
-	for _, s := range l.segs {
-		if s != l.active {
-			l.unpin(s)
-		}
-	}
-	return nil
-}
-
-func (m *message) stored() Stored {
-	s := Stored{ID: formatID(m.number), Envelope: *m.env, Outcomes: make([]Outcome, len(m.out))}
-	for i := range m.out {
-		s.Outcomes[i] = m.out[i].Outcome
-		s.Outcomes[i].Rcpt = i
-	}
-	return s
-}
-
-func sortStored(all []Stored) {
-	slices.SortFunc(all, func(a, b Stored) int { return cmp.Compare(a.ID, b.ID) })
+	newest.synced = newest.end
+	newest.end = min(roundUp(newest.end, blockSize), newest.size)
+	newest.closed = false
+	l.active = newest
+	return l.pin(newest)
 }

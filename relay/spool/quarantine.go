@@ -3,47 +3,73 @@ package spool
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 )
 
-// maxQuarantine bounds one quarantine file in bytes.
-const maxQuarantine = 4 << 20
-
 // quarantine copies a damaged part of a segment to a file of its own and
-// reports it. The file stays until somebody removes it; while it is there the
-// same damage is not reported again.
-func (l *Log) quarantine(seg *segment, b badRange) {
-	seg.stuck = true
-	name := fmt.Sprintf("quarantine-%016x-%x.bin", seg.seq, b.from)
-	if f, err := l.disk.Open(name); err == nil {
-		l.log.Warn("spool: damage that is known", "file", name, "error", f.Close())
-		return
-	}
+// reports it; while that file is there the same damage is not reported again.
+// It reports whether the damage is new. What can be read of the segment is
+// copied forward, and the segment is freed, unless the copy failed.
+func (l *Log) quarantine(seg *segment, b badRange) (fresh bool) {
+	seg.damaged = true
 	whose := ""
 	if b.headerOK && b.head.kind != kindMark {
 		whose = formatID(b.head.number)
 	}
-	err := l.copyOut(seg, b, name)
-	l.report("a record cannot be read back and was set aside", "segment", seg.name(), "offset", b.from, "bytes", b.to-b.from,
-		"message", whose, "file", name, "error", err)
+	name := quarantineName(fmt.Sprintf("%016x-%x", seg.seq, b.from))
+	fresh, err := l.reportOnce(name, func(f File) error { return copyOut(seg, b.from, b.to, f) },
+		"a record cannot be read back and was set aside", "segment", seg.name(), "offset", b.from, "bytes", b.to-b.from, "message", whose)
+	if err != nil {
+		seg.stuck = true
+	}
+	return fresh
 }
 
-func (l *Log) copyOut(seg *segment, b badRange, name string) error {
-	f, err := l.disk.Create(name)
+// quarantineName is the name of the file about something that was damaged: an
+// id, or a segment and an offset.
+func quarantineName(what string) string { return "quarantine-" + what + ".bin" }
+
+// reportOnce reports damage unless a file of that name exists, and makes the
+// file, with what fill writes to it. The file stays until somebody removes it.
+// It says whether the damage is new, and whether the file is durable.
+func (l *Log) reportOnce(name string, fill func(File) error, detail string, args ...any) (fresh bool, err error) {
+	if f, err := l.disk.Open(name); err == nil {
+		l.log.Warn("spool: damage that is known", "file", name, "error", f.Close())
+		return false, nil
+	}
+	temp := name + ".part"
+	defer func() {
+		// Reported first: a cut in between repeats it, and loses nothing.
+		l.report(detail, append(args, "file", name, "error", err)...)
+		if err == nil {
+			err = errors.Join(l.disk.Rename(temp, name), l.disk.SyncDir())
+		}
+	}()
+	if err := l.disk.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return true, err
+	}
+	f, err := l.disk.Create(temp)
 	if err != nil {
-		return err
+		return true, err
 	}
-	// Unreadable blocks stay zero, the rest is kept.
-	to := min(b.to, b.from+maxQuarantine)
-	block := make([]byte, blockSize)
-	for off := b.from; off < to && err == nil; off += blockSize {
-		n := min(blockSize, to-off)
-		clear(block)
-		_, readErr := seg.file.ReadAt(block[:n], off)
-		_, err = f.WriteAt(block[:n], off-b.from)
-		err = errors.Join(err, readErr)
+	if fill != nil {
+		err = fill(f)
 	}
-	return errors.Join(err, f.Sync(), f.Close(), l.disk.SyncDir())
+	return true, errors.Join(err, f.Sync(), f.Close())
+}
+
+// copyOut copies a range of a segment to f. What cannot be read is zeros.
+func copyOut(seg *segment, from, to int64, f File) error {
+	block := make([]byte, 64<<10)
+	for off := from; off < to; off += int64(len(block)) {
+		b := block[:min(int64(len(block)), to-off)]
+		_ = readAround(seg.file, b, off) // why it is set aside
+		if _, err := f.WriteAt(b, off-from); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // rcptList names recipients for a report, bounded and escaped.

@@ -9,9 +9,9 @@ import (
 // Open returns the bytes of a live message, exactly as Append read them. Each
 // record is verified before the first byte of it is given out; when it is not
 // what was written, Open or a later Read fails with [ErrDamaged], and what was
-// read so far must not be completed as a message. The caller closes the
-// reader; until then the space of the message is not used again. The reader
-// is for one goroutine.
+// read so far must not be completed as a message: it will not get better, so
+// tell the sender. The caller closes the reader; until then the space of the
+// message is not used again. The reader is for one goroutine.
 func (l *Log) Open(id ID) (io.ReadCloser, error) {
 	number, ok := parseID(id)
 	if !ok {
@@ -36,7 +36,8 @@ type bodyReader struct {
 	left   []place // not yet read
 	pinned []*segment
 	kind   byte
-	cur    []byte
+	buf    []byte
+	cur    []byte // of buf
 	err    error
 }
 
@@ -53,6 +54,9 @@ func (r *bodyReader) pinAll() error {
 		r.kind, r.left = kindMessage, []place{m.at}
 	}
 	for _, p := range r.left {
+		if p.seg == nil || len(r.pinned) > 0 && r.pinned[len(r.pinned)-1] == p.seg {
+			continue
+		}
 		if err := l.pinLocked(p.seg); err != nil {
 			return fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
@@ -64,25 +68,60 @@ func (r *bodyReader) pinAll() error {
 // load reads and verifies the next record.
 func (r *bodyReader) load() error {
 	p := r.left[0]
-	b := make([]byte, p.size)
-	if _, err := p.seg.file.ReadAt(b, p.off); err != nil {
+	if p.seg == nil {
+		return r.broken(p, errors.New("it was lost"))
+	}
+	if cap(r.buf) < int(p.size) {
+		r.buf = make([]byte, p.size)
+	}
+	b := r.buf[:p.size]
+	if _, err := p.seg.file.ReadAt(b, int64(p.off)); err != nil {
 		return r.broken(p, err)
 	}
-	h, ok := parseHeader(b)
-	if !ok || h.kind != r.kind || h.number != r.number || h.tag != p.seg.tag || h.size() != p.size {
-		return r.broken(p, errors.New("another record"))
+	h, err := p.header(b, r.kind, r.number)
+	if err != nil {
+		return r.broken(p, err)
 	}
 	body := b[headerSize:][:h.bodyLen]
 	if sum(body) != h.bodySum {
-		return r.broken(p, errors.New("wrong checksum"))
+		return r.broken(p, errChecksum)
 	}
 	r.cur, r.left = body, r.left[1:]
 	return nil
 }
 
+var (
+	errChecksum    = errors.New("wrong checksum")
+	errOtherRecord = errors.New("another record")
+)
+
+// header reads the header at the start of b, which must be that of the record
+// at p.
+func (p place) header(b []byte, kind byte, number uint64) (header, error) {
+	h, ok := parseHeader(b)
+	if !ok || h.kind != kind || h.number != number || h.tag != p.seg.tag || h.size() != int64(p.size) {
+		return h, errOtherRecord
+	}
+	return h, nil
+}
+
+// broken reports a message that cannot be read back, once, and keeps what there
+// is of the record.
 func (r *bodyReader) broken(p place, err error) error {
 	id := formatID(r.number)
-	r.log.report("a message cannot be read back", "message", id, "segment", p.seg.name(), "offset", p.off, "error", err)
+	l := r.log
+	l.mu.Lock()
+	known := l.told[r.number]
+	l.told[r.number] = true
+	l.mu.Unlock()
+	if !known {
+		where, fill := "", func(File) error { return nil }
+		if p.seg != nil {
+			where = p.seg.name()
+			fill = func(f File) error { return copyOut(p.seg, int64(p.off), p.end(), f) }
+		}
+		l.reportOnce(quarantineName(id), fill, "a message cannot be read back", "message", id, "segment", where, "offset", p.off, "reason", err)
+	}
 	return fmt.Errorf("%w: message %s: %w", ErrDamaged, id, err)
 }
 
@@ -103,12 +142,33 @@ func (r *bodyReader) Read(b []byte) (int, error) {
 	return n, nil
 }
 
+// WriteTo implements io.WriterTo.
+func (r *bodyReader) WriteTo(w io.Writer) (n int64, err error) {
+	for {
+		if len(r.cur) == 0 {
+			if _, err := r.Read(nil); err != nil {
+				if err == io.EOF {
+					return n, nil
+				}
+				return n, err
+			}
+			continue
+		}
+		m, err := w.Write(r.cur)
+		n += int64(m)
+		r.cur = r.cur[m:]
+		if err != nil {
+			return n, err
+		}
+	}
+}
+
 // Close lets the segments go. Further calls do nothing.
 func (r *bodyReader) Close() error {
 	for _, s := range r.pinned {
 		r.log.unpin(s)
 	}
-	r.pinned, r.left, r.cur = nil, nil, nil
+	r.pinned, r.left, r.cur, r.buf = nil, nil, nil, nil
 	if r.err == nil {
 		r.err = errClosedReader
 	}

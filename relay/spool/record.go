@@ -15,6 +15,8 @@ const (
 	// damage by the scan.
 	maxBody = 1 << 20
 	maxMeta = 2 << 20
+	// maxVersion is the highest version that a header can hold.
+	maxVersion = 1<<24 - 1
 )
 
 // The kinds of records.
@@ -32,7 +34,9 @@ func sum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 
 // header is the fixed part of a record.
 type header struct {
-	kind    byte
+	kind byte
+	// version orders the outcome records of one message; 0 in other kinds.
+	version uint32
 	tag     uint64
 	number  uint64
 	synced  uint32
@@ -51,7 +55,7 @@ func (h header) size() int64 {
 func (h header) put(b []byte) {
 	le := binary.LittleEndian
 	copy(b, recordMagic)
-	b[4], b[5], b[6], b[7] = h.kind, 0, 0, 0
+	le.PutUint32(b[4:], uint32(h.kind)|h.version<<8)
 	le.PutUint64(b[8:], h.tag)
 	le.PutUint64(b[16:], h.number)
 	le.PutUint32(b[24:], h.synced)
@@ -74,6 +78,7 @@ func parseHeader(b []byte) (h header, ok bool) {
 	}
 	h = header{
 		kind:    b[4],
+		version: le.Uint32(b[4:]) >> 8,
 		tag:     le.Uint64(b[8:]),
 		number:  le.Uint64(b[16:]),
 		synced:  le.Uint32(b[24:]),
@@ -86,8 +91,8 @@ func parseHeader(b []byte) (h header, ok bool) {
 		h.bodyLen <= maxBody && h.metaLen <= maxMeta && h.number <= maxNumber
 }
 
-// finishRecord turns buf, which holds headerSize free bytes followed by bodyLen
-// bytes of body, into a record without tag and synced mark: meta is appended,
+// finishRecord turns buf, which holds headerSize free bytes followed by the
+// body, into a record without tag, version and synced mark: meta is appended,
 // then the padding. The committer fills in the rest.
 func finishRecord(buf []byte, kind byte, number uint64, meta []byte) []byte {
 	body := buf[headerSize:]
@@ -107,7 +112,14 @@ func finishRecord(buf []byte, kind byte, number uint64, meta []byte) []byte {
 	return buf
 }
 
-// stamp completes the header of a finished record.
+// setVersion gives a finished record a version.
+func setVersion(rec []byte, version uint32) {
+	binary.LittleEndian.PutUint32(rec[4:], uint32(rec[4])|version<<8)
+}
+
+// stamp completes the header of a finished record, which may be one that was
+// read from another segment. The checksums of body and meta data stay what they
+// were: a copy is as right, or as wrong, as what was copied.
 func stamp(rec []byte, tag uint64, synced int64) {
 	le := binary.LittleEndian
 	le.PutUint64(rec[8:], tag)

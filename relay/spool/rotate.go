@@ -5,39 +5,67 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"syscall"
+	"time"
 )
 
+// errRoom marks an error that has left the active segment as it was: only the
+// records that do not fit into it are concerned.
+var errRoom = errors.New("no new segment")
+
 // makeRoom sees to it that a record of n bytes fits into the active segment.
-// Only the committer calls it.
+// On errRoom the active segment, if there is one, still takes what fits: on a
+// disk that somebody else has filled outcomes can be recorded. The caller leads.
 func (l *Log) makeRoom(n int64) error {
-	if seg := l.active; seg != nil {
-		if seg.end+n <= seg.size {
-			return nil
-		}
-		// What the next segment says about this one must be true.
-		if seg.dirty {
-			if err := seg.file.Sync(); err != nil {
-				return fmt.Errorf("flush: %w", err)
-			}
-			l.mu.Lock()
-			seg.synced, seg.dirty = seg.end, false
-			l.mu.Unlock()
-		}
-		l.retire()
+	old := l.active
+	if old != nil && old.end+n <= old.limit() {
+		return nil
 	}
-	defer nudge(l.compact)
-	return l.activate(blockSize + n)
+	if !l.roomAt.IsZero() && time.Until(l.roomAt) > 0 {
+		return l.roomErr
+	}
+	name, size, err := l.takeSpare(2*blockSize + n)
+	if err == nil && old != nil && old.dirty {
+		// What the next segment says about this one must be true.
+		if err := old.file.Sync(); err != nil {
+			l.mu.Lock()
+			l.spares[name] = size
+			l.mu.Unlock()
+			return fmt.Errorf("flush: %w", err)
+		}
+		l.mu.Lock()
+		old.synced, old.dirty = old.end, false
+		l.mu.Unlock()
+	}
+	if err == nil {
+		err = l.activate(name, size)
+	}
+	if err != nil {
+		l.roomWait = min(max(2*l.roomWait, time.Second), time.Minute)
+		if isFull(err) {
+			l.roomWait = time.Second // cheap to try, and soon over
+		}
+		l.roomAt = time.Now().Add(l.roomWait)
+		l.roomErr = fmt.Errorf("%w: %w", errRoom, err)
+		l.log.Error("spool: no new segment", "error", err, "pause", l.roomWait)
+		return l.roomErr
+	}
+	l.roomWait, l.roomAt = 0, time.Time{}
+	if old != nil {
+		if err := old.close(); err != nil {
+			l.log.Warn("spool: closing mark", "segment", old.name(), "error", err)
+		}
+		l.retire(old)
+	}
+	nudge(l.compact)
+	return nil
 }
 
-// activate begins a segment of at least n bytes.
-func (l *Log) activate(n int64) error {
-	name, size, err := l.takeSpare(n)
-	if err != nil {
-		return fmt.Errorf("new segment: %w", err)
-	}
+// activate makes a segment of a spare.
+func (l *Log) activate(name string, size int64) error {
 	f, err := l.disk.Open(name)
 	if err != nil {
-		return fmt.Errorf("new segment: %w", err)
+		return err
 	}
 	l.mu.Lock()
 	l.lastSeq++
@@ -52,19 +80,37 @@ func (l *Log) activate(n int64) error {
 		err = f.Sync()
 	}
 	if err == nil {
-		err = l.disk.Rename(name, seg.name())
-	}
-	if err == nil {
-		err = l.disk.SyncDir()
+		if err = l.disk.Rename(name, seg.name()); err == nil {
+			name = seg.name()
+			err = l.disk.SyncDir()
+		}
 	}
 	if err != nil {
-		return fmt.Errorf("new segment: %w", errors.Join(err, f.Close()))
+		// An empty segment that stays all the same does no harm.
+		return errors.Join(err, f.Close(), l.disk.Remove(name))
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.segs[seg.seq], l.active, l.last = seg, seg, seg
 	l.space.forget()
 	return nil
+}
+
+// retire closes a segment that takes no more records.
+func (l *Log) retire(seg *segment) {
+	l.mu.Lock()
+	seg.closed = true
+	if l.active == seg {
+		l.active = nil
+	}
+	l.mu.Unlock()
+	l.unpin(seg)
+}
+
+// isFull reports whether an error says that the disk, or our share of it, is
+// full.
+func isFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // newTag returns the secret of a segment.
@@ -89,12 +135,21 @@ func (l *Log) takeSpare(n int64) (name string, size int64, err error) {
 		return name, size, nil
 	}
 	size = max(l.segSize, roundUp(n, blockSize))
-	name, err = l.createSpare(size)
+	name, err = l.createSpare(size, false)
+	l.mu.Lock()
+	l.noSpare = isFull(err)
+	l.mu.Unlock()
 	return name, size, err
 }
 
-// createSpare makes an allocated file that is not yet in l.spares.
-func (l *Log) createSpare(size int64) (string, error) {
+// zeroStep is how much of a new spare is written between two flushes, so that
+// nobody else's flush waits long.
+const zeroStep = 1 << 20
+
+// createSpare makes an allocated file that is not yet in l.spares. With written
+// set it is filled with zeros, which takes a while and saves each later flush
+// the change of the file system's journal that says that a block was written.
+func (l *Log) createSpare(size int64, written bool) (string, error) {
 	if size > hardMaxSegment {
 		return "", ErrTooBig
 	}
@@ -107,6 +162,13 @@ func (l *Log) createSpare(size int64) (string, error) {
 		return "", err
 	}
 	err = f.Allocate(size)
+	if written {
+		for off := int64(0); off < size && err == nil; off += zeroStep {
+			if err = wipe(f, off, min(off+zeroStep, size)); err == nil {
+				err = f.Sync()
+			}
+		}
+	}
 	if err == nil {
 		err = f.Sync()
 	}

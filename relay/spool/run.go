@@ -5,10 +5,11 @@ import (
 	"sync"
 )
 
-// Run writes, flushes and frees until ctx ends. It then makes durable what was
-// handed in before, refuses the rest with ErrClosed, and returns nil. Append
-// and Record wait while it does not run; messages can be read without it. End
-// the log's users before it. It must be called once only.
+// Run lets records be written and flushed, and frees segments, until ctx ends.
+// It then makes durable what was handed in before, refuses the rest with
+// ErrClosed, and returns nil. Append and Record wait until it runs; messages
+// can be read without it. End the log's users before it. It must be called once
+// only.
 func (l *Log) Run(ctx context.Context) error {
 	stop := make(chan struct{})
 	var committer, compactor sync.WaitGroup

@@ -42,10 +42,39 @@ type segment struct {
 	closed  bool // takes no more records
 	failed  bool // a write or a flush failed: nothing beyond synced counts
 	stuck   bool // something here cannot be copied; it is left alone
+	damaged bool // something here cannot be read: copy the rest forward and free it
 	drained bool // nothing live; waits for the last pin
 
 	pins int // users of file
 	file File
+}
+
+// limit is where records end: the last block is for the closing mark.
+func (s *segment) limit() int64 { return s.size - blockSize }
+
+// close writes, for a segment that takes no more records, a mark of what is
+// durable in it to its last block. The header of the next segment says the same,
+// but the next segment may be freed first. The mark counts once it is flushed.
+func (s *segment) close() error {
+	if s.end > s.limit() {
+		return nil
+	}
+	rec := finishRecord(make([]byte, headerSize), kindMark, 0, nil)
+	stamp(rec, s.tag, s.synced)
+	if _, err := s.file.WriteAt(rec, s.limit()); err != nil {
+		return err
+	}
+	return s.file.Sync()
+}
+
+// closing returns what close has written, if it has, and where records end.
+func (s *segment) closing() (synced, limit int64) {
+	b := make([]byte, headerSize)
+	_ = readAround(s.file, b, s.limit()) // then there is none
+	if h, ok := parseHeader(b); ok && h.kind == kindMark && h.tag == s.tag && int64(h.synced) <= s.limit() {
+		return int64(h.synced), s.limit()
+	}
+	return 0, s.size
 }
 
 func (s *segment) name() string { return segmentName(s.seq) }
@@ -86,9 +115,7 @@ var errNoHeader = errors.New("no valid segment header")
 // damaged is true.
 func (s *segment) readHeader(f File) (damaged bool, err error) {
 	b := make([]byte, blockSize+headerSize)
-	if _, err := f.ReadAt(b, 0); err != nil {
-		return true, fmt.Errorf("%w: %w", errNoHeader, err)
-	}
+	unread := readAround(f, b, 0)
 	le := binary.LittleEndian
 	if bytes.HasPrefix(b, []byte(segmentMagic)) && le.Uint32(b[56:]) == sum(b[:56]) && le.Uint64(b[8:]) == s.seq {
 		s.tag = le.Uint64(b[16:])
@@ -99,7 +126,7 @@ func (s *segment) readHeader(f File) (damaged bool, err error) {
 	}
 	h, ok := parseHeader(b[blockSize:])
 	if !ok {
-		return true, errNoHeader
+		return true, errors.Join(errNoHeader, unread)
 	}
 	s.tag = h.tag
 	return true, nil

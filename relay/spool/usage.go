@@ -84,7 +84,7 @@ func (l *Log) Usage() Usage {
 
 // CanAccept returns nil when a message of size bytes would still be taken, and
 // [ErrFull] (452 4.3.1) when the disk or the capacity would be used to 95 per
-// cent with it. It reserves nothing. [ErrClosed] means that Run has ended.
+// cent with it, or when the disk gives no more room. It reserves nothing. [ErrClosed] means that Run has ended.
 func (l *Log) CanAccept(size int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -95,8 +95,19 @@ func (l *Log) CanAccept(size int64) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	if u.percent(max(size, 0)) >= FullPercent {
+	if u.percent(max(size, 0)) >= FullPercent || l.reserved(max(size, 0)) {
 		return ErrFull
 	}
 	return nil
+}
+
+// reserved reports whether a message of size bytes would take room that is kept
+// for outcomes: the last quarter of the active segment, while no other can be
+// had. The disk may be full, or there is a quota, whatever Space says. The
+// caller holds the lock.
+func (l *Log) reserved(size int64) bool {
+	if !l.noSpare || len(l.spares) > 0 {
+		return false
+	}
+	return l.active == nil || l.active.end+size > l.active.size-l.active.size/4
 }

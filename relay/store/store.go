@@ -1,15 +1,23 @@
 // Package store keeps what Gatepost remembers besides mail: the policy cache
-// of mtasts, the history of delivery attempts and counters per day, in one
-// bbolt database. It is the only importer of bbolt.
+// of mtasts, the history of delivery attempts with what each of them saw, notes
+// for the people of the box, small settings and counters per day, in one bbolt
+// database. It is the only importer of bbolt.
 //
 // It holds no mail and is not in the path to 250: the spool does not depend on
 // it. A database that is damaged is set aside under a dated name, reported,
 // and begun anew; what is lost then is the history and the saved policies,
 // which are fetched again.
 //
-// Policies are durable when Save returns. Attempts and counters are collected
-// and written once a second, so that a power cut can lose the last second of
-// them.
+// Policies and settings are durable when Save and SaveSetting return.
+// Attempts, notes and counters are collected and written once a second, so
+// that a power cut can lose the last second of them.
+//
+// # Size
+//
+// The history has three bounds: [Config.Keep], [Config.Attempts] and
+// [Config.HistoryBytes]; the oldest lines go first. A line costs about 0.9 KB,
+// and what an attempt saw (one host, three certificates) about 0.6 KB more, once
+// for all recipients of the attempt. A search reads 90 bytes a line.
 package store
 
 import (
@@ -35,21 +43,34 @@ const (
 	lockTimeout = 5 * time.Second
 	// flushEvery is how often attempts and counters are written.
 	flushEvery = time.Second
-	// defaultAttempts is how long the history is when nothing is configured.
-	defaultAttempts = 10_000
+	// What bounds the history when nothing is configured.
+	defaultKeep     = 30 * 24 * time.Hour
+	defaultAttempts = 50_000
+	defaultBytes    = 96 << 20
 )
 
 // The buckets.
 var (
 	bucketPolicies = []byte("policies")
-	bucketHistory  = []byte("history")
+	bucketHistory  = []byte("history")  // number -> attempt as JSON
+	bucketLines    = []byte("lines")    // number -> what is searched for, see lineOf
+	bucketEvidence = []byte("evidence") // number of the last attempt that shares it -> evidence
+	bucketNotes    = []byte("notes")    // number -> note as JSON
+	bucketSettings = []byte("settings")
 	bucketDays     = []byte("days")
 )
 
 // Config configures a [Store]. The zero value is usable.
 type Config struct {
-	// Attempts is how many attempts the history keeps; zero means 10,000.
+	// Keep is how long attempts and notes are kept by the time they carry;
+	// zero means 30 days.
+	Keep time.Duration
+	// Attempts is how many attempts the history keeps at the most; zero means
+	// 50,000.
 	Attempts int
+	// HistoryBytes bounds the attempts and what they saw, in bytes of keys and
+	// values; the database has up to a quarter more. Zero means 96 MiB.
+	HistoryBytes int64
 	// Events gets an [event.StoreDamaged] when the database was damaged. Nil
 	// discards.
 	Events event.Sink
@@ -63,15 +84,20 @@ type Store struct {
 	db       *bolt.DB
 	now      func() time.Time
 	log      *slog.Logger
-	attempts int
+	bounds   bounds
 	setAside string
 
 	// flushing is held while collected facts go from memory to the database,
 	// and shared while both are read.
 	flushing sync.RWMutex
-	mu       sync.Mutex
-	pending  []Attempt
-	counts   map[dayCounter]int64
+	// kept is what the database holds of the history; guarded by flushing.
+	kept extent
+
+	mu      sync.Mutex
+	pending []Attempt
+	notes   []Note
+	counts  map[dayCounter]int64
+	last    uint64 // number of the newest attempt
 }
 
 // Open opens the database name in root, or begins one. When the file is
@@ -81,18 +107,22 @@ type Store struct {
 // An error means that there is no database: the folder cannot be used, or
 // another process has the database open.
 func Open(root *os.Root, name string, cfg Config) (*Store, error) {
-	s := &Store{now: cfg.Now, log: cfg.Log, attempts: cfg.Attempts, counts: make(map[dayCounter]int64)}
+	s := &Store{
+		now: cfg.Now, log: cfg.Log, counts: make(map[dayCounter]int64),
+		bounds: bounds{keep: cfg.Keep, attempts: cfg.Attempts, bytes: cfg.HistoryBytes},
+	}
 	if s.now == nil {
 		s.now = time.Now
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	if s.attempts <= 0 {
-		s.attempts = defaultAttempts
-	}
-	damage := verify(root, name)
+	s.bounds.fill()
+	used, damage := verify(root, name)
 	if damage == nil {
+		if err := compact(root, name, used, s.log); err != nil {
+			s.log.Warn("store: the database was not made smaller", "error", err)
+		}
 		damage = s.open(root, name)
 	}
 	if damage == nil {
@@ -109,7 +139,7 @@ func Open(root *os.Root, name string, cfg Config) (*Store, error) {
 	s.log.Error("store: the database is damaged and was set aside", "file", aside, "error", damage)
 	if cfg.Events != nil {
 		cfg.Events(event.StoreDamaged{Time: s.now(), Detail: fmt.Sprintf(
-			"the database %s was damaged (%v) and set aside as %s; saved policies and the history begin anew, no message is affected", name, damage, aside)})
+			"the database %s was damaged (%v) and set aside as %s; saved policies, the history, notes and settings such as pauses begin anew, no message is affected", name, damage, aside)})
 	}
 	if err := s.open(root, name); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
@@ -132,11 +162,13 @@ func (s *Store) open(root *os.Root, name string) (err error) {
 	}
 	s.db = db
 	err = s.update(func(tx *bolt.Tx) error {
-		for _, bucket := range [][]byte{bucketPolicies, bucketHistory, bucketDays} {
+		for _, bucket := range [][]byte{bucketPolicies, bucketHistory, bucketLines, bucketEvidence, bucketNotes, bucketSettings, bucketDays} {
 			if _, err := tx.CreateBucketIfNotExists(bucket); err != nil {
 				return err
 			}
 		}
+		s.last = tx.Bucket(bucketHistory).Sequence()
+		s.kept = measure(tx)
 		return nil
 	})
 	if err != nil {

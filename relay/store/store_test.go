@@ -72,7 +72,8 @@ func attemptNo(i int) Attempt {
 
 func TestHistory(t *testing.T) {
 	root := testRoot(t)
-	s := openStore(t, root, Config{Attempts: 10})
+	now := func() time.Time { return time.Unix(100, 0) }
+	s := openStore(t, root, Config{Attempts: 10, Now: now})
 	for i := range 25 {
 		s.AddAttempt(attemptNo(i))
 		if i%4 == 3 {
@@ -111,7 +112,7 @@ func TestHistory(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s = openStore(t, root, Config{Attempts: 10})
+	s = openStore(t, root, Config{Attempts: 10, Now: now})
 	defer s.Close()
 	tests[0].want = tests[0].want[:10]
 	check()
@@ -181,13 +182,23 @@ func TestRunWritesEverySecond(t *testing.T) {
 	})
 }
 
+// testNow is a clock on which no attempt of attemptNo is old.
+func testNow() time.Time { return time.Unix(1000, 0) }
+
 // fill makes a database with a few hundred pages and returns its bytes.
 func fill(t *testing.T) []byte {
 	t.Helper()
 	root := testRoot(t)
-	s := openStore(t, root, Config{})
+	s := openStore(t, root, Config{Now: testNow})
+	e := &verdict.Evidence{Hosts: []verdict.Host{{MX: "mx.a.example", Reply: strings.Repeat("busy ", 100)}}}
 	for i := range 300 {
-		s.AddAttempt(attemptNo(i))
+		a := attemptNo(i)
+		a.Verdict.Evidence = e
+		s.AddAttempt(a)
+		if i%10 == 0 {
+			e = &verdict.Evidence{Hosts: []verdict.Host{{MX: "mx.b.example", Code: i}}}
+			s.AddNote(Note{Time: a.Time, Kind: "removed", Text: "x"})
+		}
 		s.Count(time.Unix(int64(i)*86400, 0), "delivered", 1)
 	}
 	for i := range 20 {
@@ -214,12 +225,21 @@ func use(t *testing.T, s *Store) {
 	if _, err := s.Days("", "9999"); err != nil {
 		t.Error(err)
 	}
+	if _, err := s.Notes(1 << 20); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Setting("pauses"); err != nil {
+		t.Error(err)
+	}
 	err := s.Policies().List(t.Context(), func(string, []byte) error { return nil })
 	if err != nil {
 		t.Error(err)
 	}
 	s.AddAttempt(attemptNo(1))
 	if err := s.flush(); err != nil {
+		t.Error(err)
+	}
+	if err := s.SaveSetting("pauses", []byte("x")); err != nil {
 		t.Error(err)
 	}
 	if err := s.Policies().Save(t.Context(), "new.example", bytes.Repeat([]byte("x"), 50000)); err != nil {
@@ -251,17 +271,14 @@ func TestDamaged(t *testing.T) {
 				t.Fatal(err)
 			}
 			reported := 0
-			s := openStore(t, root, Config{
-				Now:    func() time.Time { return time.Date(2026, 11, 23, 1, 2, 3, 0, time.UTC) },
-				Events: func(event.Event) { reported++ },
-			})
+			s := openStore(t, root, Config{Now: testNow, Events: func(event.Event) { reported++ }})
 			defer s.Close()
 			use(t, s)
 			if got := s.SetAside(); (got != "") != tt.aside || (reported == 1) != tt.aside {
 				t.Errorf("set aside as %q, reported %d times", got, reported)
 			}
 			if tt.aside {
-				if _, err := root.Stat("gatepost.db.damaged-20261123-010203"); err != nil {
+				if _, err := root.Stat("gatepost.db.damaged-19700101-001640"); err != nil {
 					t.Error(err)
 				}
 			}
@@ -322,7 +339,7 @@ func TestRandomDamage(t *testing.T) {
 		if err := root.WriteFile(testName, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s := openStore(t, root, Config{})
+		s := openStore(t, root, Config{Now: testNow})
 		use(t, s)
 		if s.SetAside() != "" {
 			asides++

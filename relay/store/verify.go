@@ -27,23 +27,24 @@ const (
 
 // verify reads every page that can be reached and checks its structure. bbolt
 // maps the file into memory and trusts what it finds: a page that points
-// nowhere would end the process. The answer is nil when there is no file, and
-// errDamaged when it cannot be used.
-func verify(root *os.Root, name string) error {
+// nowhere would end the process. It returns how many bytes of the file are in
+// use. The error is nil when there is no file, and errDamaged when it cannot be
+// used.
+func verify(root *os.Root, name string) (used int64, err error) {
 	f, err := root.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return 0, nil
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if info.Size() == 0 {
-		return nil // bbolt makes a new one of it
+		return 0, nil // bbolt makes a new one of it
 	}
 	v := verifier{f: f, size: info.Size(), seen: make(map[uint64]bool)}
 	top, err := v.meta()
@@ -51,9 +52,9 @@ func verify(root *os.Root, name string) error {
 		_, err = v.tree(top, 0, nil, nil)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", errDamaged, err)
+		return 0, fmt.Errorf("%w: %w", errDamaged, err)
 	}
-	return nil
+	return int64(len(v.seen)+2) * pageSize, nil
 }
 
 type verifier struct {

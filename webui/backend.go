@@ -107,36 +107,41 @@ type Message struct {
 	Tries                    int
 	// Last is the newest attempt; the zero value means not tried yet.
 	Last Attempt
+	// Paused is set while a person has stopped this mail, Pending while it is
+	// about to be returned or deleted. It is not tried then.
+	Paused  *Paused
+	Pending *Pending
 }
 
-// Attempt is the record of one delivery attempt. The JSON names are those of
+// Attempt is the record of one delivery attempt. The zero value of a field
+// means "not found out". The JSON names are those of
 // the admin API's verdict, so that it can be decoded from there as it is.
 type Attempt struct {
 	Time    time.Time `json:"time"`
-	Outcome string    `json:"outcome"` // "held", "deferred"; "" when not tried
-	Reason  string    `json:"reason"`  // id of the reason catalogue
-	Rule    string    `json:"rule"`    // "RFC 8461, Section 5"
+	Outcome string    `json:"outcome"`          // "held", "deferred", "delivered", "returned"; "" when not tried
+	Reason  string    `json:"reason,omitempty"` // id of the reason catalogue
+	Rule    string    `json:"rule,omitempty"`   // "RFC 8461, Section 5"
 
-	MX   foreign.Text `json:"mx"`
-	Addr foreign.Text `json:"addr"`
+	MX   foreign.Text `json:"mx,omitempty"`
+	Addr foreign.Text `json:"addr,omitempty"`
 
-	Protection   string         `json:"protection"`
-	TLSVersion   string         `json:"tls_version"`
-	Cipher       string         `json:"cipher"`
-	CertNames    []foreign.Text `json:"cert_names"`
-	CertIssuer   foreign.Text   `json:"cert_issuer"`
-	CertNotAfter time.Time      `json:"cert_not_after"`
+	Protection   string         `json:"protection,omitempty"`
+	TLSVersion   string         `json:"tls_version,omitempty"`
+	Cipher       string         `json:"cipher,omitempty"`
+	CertNames    []foreign.Text `json:"cert_names,omitempty"`
+	CertIssuer   foreign.Text   `json:"cert_issuer,omitempty"`
+	CertNotAfter time.Time      `json:"cert_not_after,omitzero"`
 
-	PolicyMode    string         `json:"policy_mode"`
-	PolicyID      foreign.Text   `json:"policy_id"`
-	PolicyFetched time.Time      `json:"policy_fetched"`
-	PolicyExpires time.Time      `json:"policy_expires"`
-	PolicyMX      []foreign.Text `json:"policy_mx"`
-	PolicyNote    string         `json:"policy_note"` // reason id of a trouble with the policy itself
+	PolicyMode    string         `json:"policy_mode,omitempty"`
+	PolicyID      foreign.Text   `json:"policy_id,omitempty"`
+	PolicyFetched time.Time      `json:"policy_fetched,omitzero"`
+	PolicyExpires time.Time      `json:"policy_expires,omitzero"`
+	PolicyMX      []foreign.Text `json:"policy_mx,omitempty"`
+	PolicyNote    string         `json:"policy_note,omitempty"` // reason id of a trouble with the policy itself
 
-	Code     int          `json:"code"`
-	Enhanced foreign.Text `json:"enhanced"`
-	Reply    foreign.Text `json:"reply"`
-	Detail   foreign.Text `json:"detail"`
-	MXTried  int          `json:"mx_tried"`
+	Code     int          `json:"code,omitempty"`
+	Enhanced foreign.Text `json:"enhanced,omitempty"`
+	Reply    foreign.Text `json:"reply,omitempty"`
+	Detail   foreign.Text `json:"detail,omitempty"`
+	MXTried  int          `json:"mx_tried,omitempty"`
 }

@@ -3,6 +3,7 @@ package webui
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -62,7 +63,7 @@ func TestEveryRoute(t *testing.T) {
 					if withSession {
 						b = s.anna()
 					}
-					path := strings.NewReplacer("{$}", "", "{name}", strings.TrimPrefix(s.srv.assets.CSS, "/assets/")).Replace(rt.pattern)
+					path := strings.NewReplacer("{$}", "", "{id}", "m1", "{name}", strings.TrimPrefix(s.srv.assets.CSS, "/assets/")).Replace(rt.pattern)
 					res, _ := b.do(rt.method, path, nil, v.edit)
 					want := wantStatus(rt, m, v.name, withSession)
 					if res.StatusCode != want {
@@ -107,8 +108,12 @@ func wantStatus(rt route, m mode, visitor string, withSession bool) int {
 		return http.StatusUnauthorized
 	case !withSession:
 		return http.StatusSeeOther // to /login
+	case rt.pattern == "/message/{id}/original" && post:
+		return http.StatusForbidden // no password
 	case post:
 		return http.StatusSeeOther // done, with a message
+	case rt.pattern == "/waiting/return" || rt.pattern == "/waiting/delete":
+		return http.StatusNotFound // no message named
 	}
 	return http.StatusOK
 }
@@ -189,7 +194,10 @@ func TestBodiesAreBounded(t *testing.T) {
 // cookie; the answer goes on by itself, with nothing in it.
 func TestCrossSiteVisitContinues(t *testing.T) {
 	s := newOwnedSite(t)
-	for path, want := range map[string]string{"/": "0; url=/", "/waiting?group=0123456789abcdef": "0; url=/waiting"} {
+	for path, want := range map[string]string{
+		"/": "0; url=/", "/waiting?group=0123456789abcdef": "0; url=/waiting",
+		"/find?q=a@b.example": "0; url=/find", "/message/m1?try=1": "0; url=/message/m1", "/message/m1%22": "0; url=/", "/message/m1/original": "0; url=/",
+	} {
 		res, body := s.browser().do("GET", path, nil, header("Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate"))
 		if got := res.Header.Get("Refresh"); res.StatusCode != 200 || got != want || strings.Contains(body, "example") {
 			t.Errorf("%s: got %d with Refresh %q, want 200 with %q and no data", path, res.StatusCode, got, want)
@@ -208,7 +216,7 @@ func TestTablesAreWhole(t *testing.T) {
 				t.Errorf("mode %d: %s is there twice or does nothing", m, key)
 			}
 			seen[key] = true
-			if rt.right != open && rt.right != look && rt.right != retry {
+			if !slices.Contains([]right{open, look, retry, act, mail}, rt.right) {
 				t.Errorf("%s: the right %q is not known", key, rt.right)
 			}
 			if m == claimed && rt.right == open && rt.pattern != "/login" && rt.pattern != "/assets/{name}" {
@@ -219,7 +227,7 @@ func TestTablesAreWhole(t *testing.T) {
 			}
 		}
 	}
-	if got := fmt.Sprint(rightsOf("Anna")); got != "[look retry]" {
-		t.Errorf("got rights %s, want [look retry]", got)
+	if got := fmt.Sprint(rightsOf("Anna")); got != "[look retry act mail]" {
+		t.Errorf("got rights %s, want [look retry act mail]", got)
 	}
 }

@@ -16,6 +16,7 @@ const backendTime = 5 * time.Second
 
 type homeBody struct {
 	Host, Today, Address string
+	Paused               *pauseBanner // all outgoing mail is stopped
 	Banner               banner
 	Also                 []banner
 	Questions            []question
@@ -46,7 +47,13 @@ func (s *Server) home(v *visit) {
 		s.cfg.Log.Error("the state of the box cannot be read", "err", err)
 		h = Home{Level: LevelBroken, Problems: []Problem{{ID: "no-answer", Level: LevelBroken}}}
 	}
-	s.show(v, http.StatusOK, "home", "menu.home", s.homeView(v.voice, h))
+	body := s.homeView(v.voice, h)
+	if body.Paused = s.pauseOfAll(ctx, v, h.Queue); body.Paused != nil {
+		no := answers{voice: v.voice}
+		no.say("home.mail-no")
+		body.Questions[0] = question{Key: "home.q-mail", State: "paused", Answer: append(no.texts, body.Paused.Sentence)}
+	}
+	s.show(v, http.StatusOK, "home", "menu.home", body)
 }
 
 // statusPage is all that a box without an owner record shows: the words of its

@@ -1,6 +1,7 @@
 package webui
 
 import (
+	"net/url"
 	"strings"
 	"testing"
 	"unicode"
@@ -73,17 +74,23 @@ func hostilePages(t *testing.T, s *site, b *browser, text string) map[string]str
 		CertNames: list, CertIssuer: f, CertNotAfter: at, PolicyMode: text, PolicyID: f, PolicyFetched: at, PolicyExpires: at, PolicyMX: list, PolicyNote: text,
 		Code: 550, Enhanced: f, Reply: f, Detail: f, MXTried: 1,
 	}
-	m := Message{ID: text, From: f, To: f, Domain: f, Subject: f, Size: 1, Received: at, Next: tuesday.Add(1e12), Deadline: tuesday.Add(1e14), Tries: 1, Last: a}
-	unknown := m
+	m := Message{ID: "m1", From: f, To: f, Domain: f, Subject: f, Size: 1, Received: at, Next: tuesday.Add(1e12), Deadline: tuesday.Add(1e14), Tries: 1, Last: a}
+	unknown, paused, pending := m, m, m
 	unknown.Last.Outcome, unknown.Last.Reason = "deferred", text
-	s.back.list = []Message{m, unknown}
+	paused.ID, paused.Paused = "m2", &Paused{What: "domain", By: f, Since: at}
+	pending.ID, pending.Pending = "m3", &Pending{ID: "a1", Kind: "return", By: f, Until: tuesday.Add(1e10)}
+	s.back.list = []Message{m, unknown, paused, pending}
 	all := map[string]string{"count": text, "percent": text, "domain": text, "error": text, "since": text, text: text}
 	s.back.home = Home{
 		Hostname: text, Level: Level(text), Light: text, Box: &Box{Version: text, Started: at, Address: text}, Queue: &Queue{Held: 1, Oldest: at},
 		Problems: []Problem{{ID: "held-mail", Level: LevelLook, Params: all}, {ID: "config-broken-default", Level: LevelBroken, Params: all}, {ID: text, Level: Level(text), Params: all}},
 	}
+	hostileQueue(s.queue, m, text)
 	pages := map[string]string{}
-	for _, path := range []string{"/", "/waiting", "/waiting?group=" + groupID(m)} {
+	for _, path := range []string{
+		"/", "/waiting", "/waiting?group=" + groupID(m), "/waiting/return?group=" + groupID(m), "/waiting/delete?id=m2",
+		"/find?q=" + url.QueryEscape("abc"), "/message/m1", "/message/m2", "/message/m9",
+	} {
 		res, body := b.get(path)
 		if res.StatusCode != 200 {
 			t.Fatalf("%s with %.40q: got %d, want 200", path, text, res.StatusCode)
@@ -91,7 +98,43 @@ func hostilePages(t *testing.T, s *site, b *browser, text string) map[string]str
 		path, _, _ = strings.Cut(path, "=")
 		pages[path] = body
 	}
+	// The words of what was done name the domain.
+	s.back.list = []Message{m}
+	b.post("/waiting/pause", "group", groupID(m))
+	_, pages["/waiting after a pause"] = b.get("/waiting?page=2")
+	s.queue.pauses = nil
 	return pages
+}
+
+// hostileQueue puts text in every place of a QueueBackend's answers.
+func hostileQueue(q *fakeQueue, m Message, text string) {
+	f, at := foreign.Text(text), tuesday.Add(-1)
+	list := []foreign.Text{f, f, f}
+	host := EvidenceHost{
+		Time: at, Took: 1e9, MX: f, Addr: f, Reused: true, Pattern: f, Protection: text, TLSVersion: text, Cipher: text,
+		Chain:   []Certificate{{Subject: f, Names: list, Issuer: f, NotBefore: at, NotAfter: at, SHA256: text}},
+		Outcome: text, Reason: text, Rule: text, Code: 550, Enhanced: f, Reply: f, Detail: f,
+	}
+	e := &Evidence{
+		Route: text, DNS: &EvidenceDNS{MX: []EvidenceMX{{Host: f, Pref: 1}}, More: 1, Implicit: true, Null: true, Error: f, Security: text},
+		Hosts: []EvidenceHost{host, host},
+	}
+	rows := []AttemptRow{{To: f, Attempt: m.Last, Evidence: e}, {To: "b@" + f, Attempt: m.Last}}
+	gone := m.Last
+	gone.Outcome, gone.Protection = "delivered", "verified"
+	open := Detail{Open: []Message{m, m}, Client: f, Hello: f, TLS: text, User: f, TraceID: text, RequireTLS: true, History: rows}
+	paused := open
+	paused.Open = []Message{{ID: "m2", From: f, To: f, Domain: f, Subject: f, Last: m.Last, Paused: &Paused{What: "message", By: f, Since: at}}}
+	q.details = map[string]Detail{
+		"m1": open, "m2": paused,
+		"m9": {History: []AttemptRow{{To: f, Attempt: gone}, {To: "b@" + f, Attempt: m.Last}}, Ended: &Ended{Time: at, Kind: "removed", By: f}},
+	}
+	q.pauses = []PauseRow{
+		{Target{All: true}, Paused{What: "all", By: f, Since: at}}, {Target{Domain: text + ".elsewhere"}, Paused{What: "domain", By: f, Since: at}},
+	}
+	q.pending = []PendingRow{{Pending{ID: "a1", Kind: text, By: f, Until: tuesday.Add(1e10)}, 1}}
+	q.lost = []LostMail{{Time: at, ID: "m9", To: f, Subject: f}}
+	q.found = Found{Waiting: []Message{m}, Past: []PastRow{{ID: "m9", From: f, To: f, Attempt: m.Last}, {ID: "m9", From: f, To: f, Attempt: gone}}, Next: 7}
 }
 
 // TestHostileText: whatever a stranger writes, the pages keep their elements,
@@ -154,5 +197,62 @@ func TestHostileForms(t *testing.T) {
 		if strings.Join(shape(t, page), "\n") != strings.Join(shape(t, plainClaim), "\n") {
 			t.Errorf("claim with %.60q: another page", p)
 		}
+	}
+}
+
+// TestHostileIDs: ids come from the box itself. One that is not URL-safe leads
+// nowhere and is shown as text.
+func TestHostileIDs(t *testing.T) {
+	s := newOwnedSite(t)
+	b := s.anna()
+	show := func(id string) []string {
+		m := sampleWaiting()[0]
+		m.ID, m.Pending = id, nil
+		s.back.list = []Message{m}
+		s.queue.lost = []LostMail{{Time: tuesday, ID: id, To: "x@y.example"}}
+		s.queue.pending = []PendingRow{{Pending{ID: id, Kind: "delete", Until: tuesday.Add(1e10)}, 1}}
+		_, body := b.get("/waiting")
+		return shape(t, body)
+	}
+	want := strings.Join(show("not an id"), "\n")
+	for _, p := range payloads() {
+		if goodID.MatchString(p) {
+			continue
+		}
+		if got := strings.Join(show(p), "\n"); got != want {
+			t.Errorf("%.60q: the page changes", p)
+		}
+		for _, path := range []string{"/message/", "/waiting/return?id=", "/waiting/delete?group="} {
+			res, body := b.get(path + url.QueryEscape(p))
+			if res.StatusCode != 404 && res.StatusCode != 301 && res.StatusCode != 307 || strings.Contains(body, "alert") {
+				t.Errorf("%s%.60q: got %d, want 404 that repeats nothing", path, p, res.StatusCode)
+			}
+		}
+	}
+}
+
+// TestHostileSearch: what is searched for comes back as text, in the field and
+// in the link to older tries.
+func TestHostileSearch(t *testing.T) {
+	s := newOwnedSite(t)
+	b := s.anna()
+	s.queue.found.Next = 9
+	_, plain := b.get("/find?q=harmless")
+	s.queue.found.Past = []PastRow{{ID: "m1", To: "x@y.example", Attempt: Attempt{Outcome: "delivered"}}}
+	_, rows := b.get("/find?q=harmless")
+	for _, p := range payloads() {
+		res, page := b.get("/find?q=" + url.QueryEscape(p))
+		if res.StatusCode != 200 {
+			t.Errorf("%.60q: got %d, want 200", p, res.StatusCode)
+		}
+		if strings.Contains(page, `role="alert"`) {
+			continue // too long, too short or no text
+		}
+		if got := strings.Join(shape(t, page), "\n"); got != strings.Join(shape(t, rows), "\n") {
+			t.Errorf("%.60q: the page changes", p)
+		}
+	}
+	if strings.Contains(plain, `href="/find?`) {
+		t.Error("a link to older tries without a try")
 	}
 }

@@ -194,7 +194,7 @@ func TestRetry(t *testing.T) {
 	b.post("/waiting/retry", "id", "m1")
 	s.back.err = nil
 	_, body := b.get("/waiting")
-	has(t, body, "That did not work: the mail program does not answer just now. Nothing was changed.")
+	has(t, body, "That did not work just now, and nothing was changed. Try it again in a minute.")
 	if !strings.Contains(body, `role="alert"`) {
 		t.Error("a failure is no alert")
 	}
@@ -262,7 +262,7 @@ func TestTexts(t *testing.T) {
 			}
 		}
 	}
-	for _, state := range []string{"fine", "look", "broken", "starting"} {
+	for _, state := range []string{"fine", "look", "broken", "starting", "paused"} {
 		used["level."+state] = true
 	}
 	book, err := words.Load("en")
@@ -333,7 +333,10 @@ func TestPageWeight(t *testing.T) {
 		m.ID = fmt.Sprintf("n%d", len(s.back.list))
 		s.back.list = append(s.back.list, m)
 	}
-	for path, limit := range map[string]int{"/": 8 << 10, "/waiting": 20 << 10, "/waiting?group=" + groupID(s.back.list[0]): 20 << 10} {
+	for path, limit := range map[string]int{
+		"/": 8 << 10, "/waiting": 20 << 10, "/waiting?group=" + groupID(s.back.list[0]): 20 << 10,
+		"/message/m1": 8 << 10, "/find": 4 << 10, "/waiting/return?group=" + groupID(s.back.list[0]): 8 << 10,
+	} {
 		_, body := b.do("GET", path, nil, header("Accept-Encoding", "gzip"))
 		if len(body) > limit {
 			t.Errorf("%s: got %d bytes, want at most %d", path, len(body), limit)

@@ -59,6 +59,34 @@ func TestPreview(t *testing.T) {
 	b.post("/waiting/retry", "id", "m1")
 	page("waiting-flash", "/waiting", nil)
 	page("waiting-one", "/waiting?group="+groupID(s.back.list[0]), nil)
+	page("confirm-return", "/waiting/return?group="+groupID(s.back.list[0]), nil)
+	page("confirm-return-de", "/waiting/return?group="+groupID(s.back.list[0]), german)
+	page("confirm-delete", "/waiting/delete?id=m5", nil)
+	page("message", "/message/m1", nil)
+	page("message-de", "/message/m1", german)
+	page("original", "/message/m1/original", nil)
+	b.post("/waiting/pause", "group", groupID(s.back.list[3]))
+	b.post("/waiting/return", "ids", "m1,m2,m3", "text", "Sorry.")
+	s.queue.lost = []LostMail{{Time: tuesday.Add(-3 * time.Hour), ID: "l1", To: "old@gone.example", Subject: "Undelivered: Invoice 2208"}}
+	s.queue.pauses = append(s.queue.pauses, PauseRow{Target{Domain: "old.example"}, Paused{What: "domain", By: "Anna", Since: tuesday.Add(-60 * time.Hour)}})
+	page("waiting-stopped", "/waiting", nil)
+	page("waiting-stopped-de", "/waiting", german)
+	b.post("/waiting/pause", "all", "yes")
+	page("waiting-paused", "/waiting", nil)
+	page("home-paused", "/", nil)
+	b.post("/waiting/undo", "action", "a1")
+	s.queue.pauses = nil
+	s.back.list = sampleWaiting()
+	s.queue.details = map[string]Detail{"g1": {History: []AttemptRow{
+		{To: "anna@good.example", Attempt: Attempt{Time: tuesday.Add(-time.Hour), Outcome: "delivered", MX: "mx.good.example", Protection: "verified", PolicyMode: "enforce", PolicyFetched: tuesday.Add(-50 * time.Hour)}},
+		{To: "anna@good.example", Attempt: Attempt{Time: tuesday.Add(-2 * time.Hour), Outcome: "deferred", Reason: "greylisted", MX: "mx.good.example", Code: 451, Reply: "Greylisted"}},
+	}}}
+	page("message-gone", "/message/g1", nil)
+	s.queue.found = Found{Waiting: s.back.list[:1], Next: 4, Past: []PastRow{
+		{ID: "g1", From: "bob@office.example", To: "anna@good.example", Attempt: s.queue.details["g1"].History[0].Attempt},
+		{ID: "g1", From: "bob@office.example", To: "anna@good.example", Attempt: s.queue.details["g1"].History[1].Attempt},
+	}}
+	page("find", "/find?q=anna", nil)
 	page("error", "/nothing", nil)
 	s.back.list = nil
 	page("waiting-empty", "/waiting", nil)

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"gatepost/webui/foreign"
 	"gatepost/webui/session"
 	"gatepost/webui/words"
 )
@@ -25,7 +26,9 @@ func parsePages() (map[string]*template.Template, error) {
 		return nil, fmt.Errorf("webui: %w", err)
 	}
 	pages := map[string]*template.Template{}
-	for _, name := range []string{"claim", "continue", "error", "home", "login", "owner", "status", "waiting"} {
+	for _, name := range []string{
+		"claim", "confirm", "continue", "error", "find", "home", "login", "message", "original", "owner", "status", "waiting",
+	} {
 		t, err := base.Clone()
 		if err == nil {
 			t, err = t.ParseFS(templateFiles, "templates/"+name+".html")
@@ -48,6 +51,7 @@ type page struct {
 	Title     string
 	Nav       string // the menu entry that is this page
 	Person    string // "" when nobody is logged in
+	Finds     bool   // there is a page for finding mail
 	Flash     *flashView
 	Body      any
 }
@@ -55,6 +59,7 @@ type page struct {
 type flashView struct {
 	Text words.Text
 	Bad  bool
+	Undo string // id of the action that can be taken back
 }
 
 // T is a text of the catalogue, for places that take plain text only.
@@ -86,7 +91,7 @@ func (s *Server) show(v *visit, status int, name, titleKey string, body any) {
 	title, _ := v.voice.Say(titleKey)
 	p := page{
 		Voice: v.voice, CSS: s.assets.CSS, Icon: s.assets.Icon,
-		Title: title.String(), Nav: name, Person: v.session.Person, Body: body,
+		Title: title.String(), Nav: name, Person: v.session.Person, Finds: s.cfg.Queue != nil, Body: body,
 	}
 	if v.token != "" && status == http.StatusOK {
 		if f, ok := s.sessions.TakeFlash(v.token); ok {
@@ -116,11 +121,11 @@ func (s *Server) show(v *visit, status int, name, titleKey string, body any) {
 }
 
 func flashOf(voice words.Voice, f session.Flash) *flashView {
-	t, ok := voice.Say(f.Key, "count", f.Count)
+	t, ok := voice.Say(f.Key, "count", f.Count, "domain", foreign.Text(f.Domain))
 	if !ok {
 		return nil
 	}
-	return &flashView{Text: t, Bad: f.Bad}
+	return &flashView{Text: t, Bad: f.Bad, Undo: f.Undo}
 }
 
 // fail shows an error page, which repeats nothing of the request.

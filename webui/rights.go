@@ -10,6 +10,8 @@ const (
 	open  right = "open"  // no login
 	look  right = "look"  // see
 	retry right = "retry" // try mail again
+	act   right = "act"   // pause, return and delete mail
+	mail  right = "mail"  // read the messages themselves
 )
 
 // A route is one thing that the page can do. Nothing answers that is not in a
@@ -18,6 +20,7 @@ type route struct {
 	method, pattern string
 	right           right
 	handle          func(*Server, *visit)
+	queue           bool // there only with a QueueBackend
 }
 
 // mode is what the box's owner record allows.
@@ -32,32 +35,44 @@ const (
 // routes lists what answers in a mode. A path that is not listed is 404.
 func routes(m mode) []route {
 	always := []route{
-		{http.MethodGet, "/assets/{name}", open, (*Server).asset},
+		{http.MethodGet, "/assets/{name}", open, (*Server).asset, false},
 	}
 	switch m {
 	case unclaimed:
 		return append(always,
-			route{http.MethodGet, "/{$}", open, (*Server).toClaim},
-			route{http.MethodGet, "/claim", open, (*Server).claimPage},
-			route{http.MethodPost, "/claim", open, (*Server).claimCode},
-			route{http.MethodGet, "/claim/owner", open, (*Server).ownerPage},
-			route{http.MethodPost, "/claim/owner", open, (*Server).ownerMake},
+			route{http.MethodGet, "/{$}", open, (*Server).toClaim, false},
+			route{http.MethodGet, "/claim", open, (*Server).claimPage, false},
+			route{http.MethodPost, "/claim", open, (*Server).claimCode, false},
+			route{http.MethodGet, "/claim/owner", open, (*Server).ownerPage, false},
+			route{http.MethodPost, "/claim/owner", open, (*Server).ownerMake, false},
 		)
 	case claimed:
 		return append(always,
-			route{http.MethodGet, "/login", open, (*Server).loginPage},
-			route{http.MethodPost, "/login", open, (*Server).login},
-			route{http.MethodPost, "/logout", look, (*Server).logout},
-			route{http.MethodGet, "/{$}", look, (*Server).home},
-			route{http.MethodGet, "/waiting", look, (*Server).waiting},
-			route{http.MethodPost, "/waiting/retry", retry, (*Server).waitingRetry},
+			route{http.MethodGet, "/login", open, (*Server).loginPage, false},
+			route{http.MethodPost, "/login", open, (*Server).login, false},
+			route{http.MethodPost, "/logout", look, (*Server).logout, false},
+			route{http.MethodGet, "/{$}", look, (*Server).home, false},
+			route{http.MethodGet, "/waiting", look, (*Server).waiting, false},
+			route{http.MethodPost, "/waiting/retry", retry, (*Server).waitingRetry, false},
+			route{http.MethodPost, "/waiting/pause", act, (*Server).waitingPause, true},
+			route{http.MethodPost, "/waiting/resume", act, (*Server).waitingResume, true},
+			route{http.MethodGet, "/waiting/return", act, (*Server).returnPage, true},
+			route{http.MethodPost, "/waiting/return", act, (*Server).returnMake, true},
+			route{http.MethodGet, "/waiting/delete", act, (*Server).deletePage, true},
+			route{http.MethodPost, "/waiting/delete", act, (*Server).deleteMake, true},
+			route{http.MethodPost, "/waiting/undo", act, (*Server).waitingUndo, true},
+			route{http.MethodGet, "/find", look, (*Server).find, true},
+			route{http.MethodGet, "/message/{id}", look, (*Server).message, true},
+			route{http.MethodGet, "/message/{id}/evidence", look, (*Server).evidence, true},
+			route{http.MethodGet, "/message/{id}/original", mail, (*Server).originalPage, true},
+			route{http.MethodPost, "/message/{id}/original", mail, (*Server).original, true},
 		)
 	}
 	return append(always,
-		route{http.MethodGet, "/{$}", open, (*Server).statusPage},
+		route{http.MethodGet, "/{$}", open, (*Server).statusPage, false},
 	)
 }
 
 // rightsOf lists what a person may do. There is one kind of person so far, the
 // owner, who may do everything.
-func rightsOf(string) []right { return []right{look, retry} }
+func rightsOf(string) []right { return []right{look, retry, act, mail} }

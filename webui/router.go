@@ -30,9 +30,12 @@ type visit struct {
 func (s *Server) newMux(m mode) *http.ServeMux {
 	mux := http.NewServeMux()
 	for _, rt := range routes(m) {
+		if rt.queue && s.cfg.Queue == nil {
+			continue
+		}
 		mux.HandleFunc(rt.method+" "+rt.pattern, func(w http.ResponseWriter, r *http.Request) {
 			v := s.newVisit(w, r)
-			if rt.right != open && (v.token == "" || !slices.Contains(rightsOf(v.session.Person), rt.right)) {
+			if rt.right != open && !v.may(rt.right) {
 				s.askLogin(v, rt)
 				return
 			}
@@ -57,6 +60,11 @@ func (s *Server) newVisit(w http.ResponseWriter, r *http.Request) *visit {
 	return v
 }
 
+// may reports whether the visitor is logged in and has a right.
+func (v *visit) may(r right) bool {
+	return v.token != "" && slices.Contains(rightsOf(v.session.Person), r)
+}
+
 // askLogin answers a request without the session that its route needs. A
 // browser that comes from another site withholds the SameSite=Strict cookie
 // even when there is a session, and a redirect would not change that: a page
@@ -67,8 +75,10 @@ func (s *Server) askLogin(v *visit, rt route) {
 		s.fail(v, http.StatusUnauthorized, "error.refused")
 	case v.r.Header.Get("Sec-Fetch-Site") == "cross-site" && v.r.Header.Get("Sec-Fetch-Mode") == "navigate":
 		path := "/"
-		if rt.pattern == "/waiting" {
+		if id := v.r.PathValue("id"); rt.pattern == "/waiting" || rt.pattern == "/find" {
 			path = rt.pattern
+		} else if rt.pattern == "/message/{id}" && goodID.MatchString(id) {
+			path = "/message/" + id
 		}
 		v.w.Header().Set("Refresh", "0; url="+path)
 		s.show(v, http.StatusOK, "continue", "continue.title", path)

@@ -18,6 +18,9 @@ import (
 // useful zero value.
 type Config struct {
 	Backend Backend
+	// Queue does things with waiting mail and tells the way of a message. nil
+	// takes these pages and actions away.
+	Queue QueueBackend
 	// Data is the directory of the owner record (owner.json). nil means that the
 	// storage is missing: the page then shows the state of the box and nothing
 	// else, and cannot be claimed. The caller closes it after the last request.

@@ -3,13 +3,11 @@ package webui
 import (
 	"context"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"time"
 
 	"gatepost/webui/foreign"
-	"gatepost/webui/session"
 	"gatepost/webui/words"
 )
 
@@ -23,6 +21,7 @@ const (
 type waitingBody struct {
 	Unreachable bool
 	Total       int
+	Stopped     stopped
 	Groups      []groupView
 	Single      bool // one group is shown whole
 	Page, Pages int
@@ -38,17 +37,19 @@ type groupView struct {
 	Owner                     string
 	Step                      words.Text // what the owner would do
 	Next, Deadline            words.Text
+	Buttons                   buttons
 	Rows                      []rowView
 	All                       string // link to the whole group when Rows is not all
 	Technical                 []fact
 }
 
 type rowView struct {
-	ID                 string
 	To, From, Subject  string
 	Size               string
 	Since, Tries, Next words.Text
-	From0              bool // the null return path
+	From0              bool   // the null return path
+	Way                string // link to the message's page, "" for none
+	Buttons            buttons
 }
 
 func (s *Server) waiting(v *visit) {
@@ -62,12 +63,14 @@ func (s *Server) waiting(v *visit) {
 	}
 	query := v.r.URL.Query()
 	page, _ := strconv.Atoi(query.Get("page"))
-	s.show(v, http.StatusOK, "waiting", "waiting.title", waitingView(v.voice, all, query.Get("group"), page))
+	body := s.waitingView(v, all, query.Get("group"), page)
+	body.Stopped = s.stoppedView(ctx, v, all, !body.Single && body.Page == 1)
+	s.show(v, http.StatusOK, "waiting", "waiting.title", body)
 }
 
 // waitingView makes the page. An unknown group is shown as an empty list, a
 // page out of range as the nearest one.
-func waitingView(voice words.Voice, all []Message, id string, page int) waitingBody {
+func (s *Server) waitingView(v *visit, all []Message, id string, page int) waitingBody {
 	groups := groupMessages(all)
 	body := waitingBody{Total: len(all), Single: id != ""}
 	link := "/waiting?"
@@ -76,14 +79,14 @@ func waitingView(voice words.Voice, all []Message, id string, page int) waitingB
 		shown, body.Page, body.Pages = slice(groups, page, groupsPerPage)
 		for _, g := range shown {
 			rows, _, _ := slice(g.Messages, 1, rowsInGroup)
-			body.Groups = append(body.Groups, viewOf(voice, g, rows))
+			body.Groups = append(body.Groups, s.viewOf(v, g, rows))
 		}
 	}
 	for _, g := range groups {
 		if body.Single && g.ID == id {
-			var rows []Message
+			var rows []*Message
 			rows, body.Page, body.Pages = slice(g.Messages, page, rowsPerPage)
-			gv := viewOf(voice, g, rows)
+			gv := s.viewOf(v, g, rows)
 			gv.All = ""
 			body.Groups = append(body.Groups, gv)
 			link = "/waiting?group=" + g.ID + "&"
@@ -112,42 +115,20 @@ func text(voice words.Voice, key string, pairs ...any) words.Text {
 	return t
 }
 
-func viewOf(voice words.Voice, g group, rows []Message) groupView {
-	m := g.Latest
-	p := words.Params{
-		Domain: m.Domain, MX: m.Last.MX, Names: m.Last.CertNames, Rcpt: m.To, Reply: m.Last.Reply,
-		Deadline: g.Deadline, Next: g.Next, Date: m.Last.CertNotAfter, Size: m.Size, Tried: m.Last.MXTried,
-	}
+func (s *Server) viewOf(v *visit, g group, rows []*Message) groupView {
+	voice, m := v.voice, g.Latest
+	m.Next, m.Deadline, m.Paused, m.Pending = g.Next, g.Deadline, g.Paused, g.Pending
+	st := standing(voice, m, len(g.Messages))
 	gv := groupView{
-		ID: g.ID, Domain: foreign.Domain(m.Domain, 120), State: "waiting", Reason: foreign.Text(m.Last.Reason).Cut(64), Count: len(g.Messages),
+		ID: g.ID, Domain: foreign.Domain(m.Domain, 120), State: st.State, Reason: foreign.Text(m.Last.Reason).Cut(64), Count: len(g.Messages),
 		CountText: text(voice, "waiting.messages", "count", len(g.Messages)),
 		Since:     text(voice, "waiting.since", "since", g.Oldest),
-		Next:      nextText(voice, g.Next),
-		Deadline:  text(voice, "waiting.deadline", "deadline", g.Deadline),
+		Sentence:  st.Sentence, Note: st.Note, Owner: st.Owner, Step: st.Step, Next: st.Next, Deadline: st.Deadline,
+		Buttons:   s.buttonsFor(v, m, g.ID, len(g.Messages)),
 		Technical: technical(voice, m),
 	}
-	outcome := words.Waiting
-	if g.Held {
-		gv.State, outcome = "held", words.Held
-	}
-	if !g.Tried {
-		gv.Sentence = text(voice, "waiting.not-tried")
-	} else {
-		e := voice.Reason(m.Last.Reason, outcome, p)
-		gv.Sentence, gv.Owner, gv.Step = e.Sentence, e.Owner, e.Next
-	}
-	if m.Last.PolicyNote != "" {
-		p.Date = m.Last.PolicyFetched
-		gv.Note = voice.Note(m.Last.PolicyNote, p)
-	}
-	if says(gv.Sentence, g.Next) {
-		gv.Next = nil
-	}
-	if says(gv.Sentence, g.Deadline) {
-		gv.Deadline = nil
-	}
 	for _, m := range rows {
-		gv.Rows = append(gv.Rows, rowOf(voice, m))
+		gv.Rows = append(gv.Rows, s.rowOf(v, *m))
 	}
 	if len(rows) < len(g.Messages) {
 		gv.All = "/waiting?group=" + g.ID
@@ -170,59 +151,27 @@ func nextText(voice words.Voice, next time.Time) words.Text {
 	return text(voice, "waiting.next", "next", next)
 }
 
-func rowOf(voice words.Voice, m Message) rowView {
-	return rowView{
-		ID: foreign.Text(m.ID).Cut(64), To: m.To.Cut(120), From: m.From.Cut(120), Subject: m.Subject.Cut(120), From0: m.From == "",
-		Size: voice.Size(m.Size), Since: text(voice, "waiting.came", "since", m.Received),
-		Tries: text(voice, "waiting.tries", "count", m.Tries), Next: nextText(voice, m.Next),
+// rowOf is a message in a list. Its page has all that can be done with it.
+func (s *Server) rowOf(v *visit, m Message) rowView {
+	row := rowView{
+		To: m.To.Cut(120), From: m.From.Cut(120), Subject: m.Subject.Cut(120), From0: m.From == "",
+		Size: v.voice.Size(m.Size), Since: text(v.voice, "waiting.came", "since", m.Received),
+		Tries: text(v.voice, "waiting.tries", "count", m.Tries), Way: s.wayTo(m.ID),
 	}
-}
-
-var goodID = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
-
-// waitingRetry makes one message or a whole group due now.
-func (s *Server) waitingRetry(v *visit) {
-	ctx, cancel := context.WithTimeout(v.r.Context(), backendTime)
-	defer cancel()
-	ids, err := s.chosen(ctx, v.r)
-	n := 0
-	if err == nil && len(ids) > 0 {
-		n, err = s.cfg.Backend.Retry(ctx, ids)
-	}
-	f := session.Flash{Key: "flash.retry", Count: n}
-	switch {
-	case err != nil:
-		s.cfg.Log.Error("mail could not be tried again", "err", err)
-		f = session.Flash{Key: "flash.retry-failed", Bad: true}
-	case n == 0:
-		f.Key = "flash.retry-none"
-	default:
-		s.cfg.Log.Info("mail is tried again", "messages", n, "person", v.session.Person)
-	}
-	s.leave(v, f)
-	v.redirect("/waiting")
-}
-
-// chosen returns the ids that a form names, by one message or by a group.
-func (s *Server) chosen(ctx context.Context, r *http.Request) ([]string, error) {
-	if id := r.PostFormValue("id"); id != "" {
-		if !goodID.MatchString(id) {
-			return nil, nil
-		}
-		return []string{id}, nil
-	}
-	want := r.PostFormValue("group")
-	all, err := s.cfg.Backend.Waiting(ctx)
-	if err != nil || want == "" {
-		return nil, err
-	}
-	seen := map[string]bool{}
-	var ids []string
-	for _, m := range all {
-		if groupID(m) == want && !seen[m.ID] {
-			seen[m.ID] = true
-			ids = append(ids, m.ID)
+	if m.Paused == nil && m.Pending == nil {
+		row.Next = nextText(v.voice, m.Next)
+		row.Buttons = buttons{Field: "id", Value: foreign.Text(m.ID).Cut(64)}
+		if v.may(retry) {
+			row.Buttons.Retry = text(v.voice, "waiting.retry-one", "to", m.To).String()
 		}
 	}
-	return ids, nil
+	return row
+}
+
+// wayTo is the path of a message's page, "" when there is none.
+func (s *Server) wayTo(id string) string {
+	if s.cfg.Queue == nil || !goodID.MatchString(id) {
+		return ""
+	}
+	return "/message/" + id
 }

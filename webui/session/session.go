@@ -37,9 +37,11 @@ type Session struct {
 // Flash is a message that the next page shows once. Key is a text of the
 // catalogue.
 type Flash struct {
-	Key   string
-	Count int
-	Bad   bool
+	Key    string
+	Count  int
+	Domain string // of the text; may hold a stranger's text
+	Bad    bool
+	Undo   string // id of a pending action that can be taken back, "" for none
 }
 
 type key [sha256.Size]byte

@@ -47,6 +47,14 @@ func (v Voice) Time(t time.Time) string {
 	return v.Day(t) + " " + hour
 }
 
+// At is the time alone as a Text.
+func (v Voice) At(t time.Time) Text {
+	if t.IsZero() {
+		return nil
+	}
+	return Text{{Text: v.Time(t), Time: t}}
+}
+
 // Day writes the date of t: "3 Feb", with the year when it is not this one.
 func (v Voice) Day(t time.Time) string {
 	c := v.Book.calendar
@@ -96,3 +104,7 @@ func (v Voice) ZoneName() string {
 	}
 	return short + " (" + full + ")"
 }
+
+// IsToday reports whether t is on the present day of the office's time zone, so
+// that Time writes the hour alone.
+func (v Voice) IsToday(t time.Time) bool { return v.days(t) == 0 }

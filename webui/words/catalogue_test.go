@@ -105,7 +105,7 @@ func TestEveryReasonHasWords(t *testing.T) {
 		v := voice(t, lang)
 		for _, id := range v.Book.ReasonIDs() {
 			seen := map[string]bool{}
-			for _, outcome := range []string{Held, Waiting, Returned, Note} {
+			for _, outcome := range []string{Held, Waiting, Returned, Past, Note} {
 				for _, p := range sets {
 					e := v.Reason(id, outcome, p)
 					if s := e.Sentence.String(); !seen[s] {

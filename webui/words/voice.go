@@ -9,12 +9,13 @@ import (
 	"gatepost/webui/foreign"
 )
 
-// Outcomes by which a reason chooses its sentence. Note is for a trouble that
-// did not decide the attempt.
+// Outcomes by which a reason chooses its sentence. Past is for an attempt that
+// is over, and Note for a trouble that did not decide the attempt.
 const (
 	Held     = "held"
 	Waiting  = "waiting"
 	Returned = "returned"
+	Past     = "past"
 	Note     = "note"
 )
 
@@ -100,7 +101,7 @@ func (v Voice) Reason(id, outcome string, p Params) Explanation {
 		r = v.Book.reasons[id]
 	}
 	variants := r.sentences[outcome]
-	for _, other := range []string{Waiting, Held, Returned, Note} {
+	for _, other := range []string{Waiting, Held, Returned, Note, Past} {
 		if len(variants) == 0 {
 			variants = r.sentences[other]
 		}
@@ -170,14 +171,20 @@ func (v Voice) Light(id string) (t LightText, ok bool) {
 }
 
 // Say returns the text of a key, its parameters given as name, value, name,
-// value... A value may be a string, int, foreign.Text or time.Time. ok is false
-// when the key or one of its parameters is missing.
+// value... A value may be a string, int, foreign.Text or time.Time; a "domain"
+// or "mx" of a stranger is shown in both forms when it is internationalised. ok is false when the key or
+// one of its parameters is missing.
 func (v Voice) Say(key string, pairs ...any) (t Text, ok bool) {
 	m, ok := v.Book.texts[key]
 	vals := values{}
 	for i := 0; i+1 < len(pairs); i += 2 {
-		if name, isName := pairs[i].(string); isName {
-			vals[name] = pairs[i+1]
+		name, isName := pairs[i].(string)
+		if !isName {
+			continue
+		}
+		vals[name] = pairs[i+1]
+		if t, strange := pairs[i+1].(foreign.Text); strange && (name == "domain" || name == "mx") {
+			vals[name] = host(t)
 		}
 	}
 	if !ok || !m.complete(vals) {

@@ -40,8 +40,8 @@ type Book struct {
 
 type reason struct {
 	owner string
-	// sentences by outcome ("held", "waiting", "returned", "note"), most telling
-	// variant first.
+	// sentences by outcome ("held", "waiting", "returned", "past", "note"), most
+	// telling variant first.
 	sentences map[string][]message
 	next      message
 }
@@ -121,6 +121,7 @@ type file struct {
 		Held     []string `json:"held"`
 		Waiting  []string `json:"waiting"`
 		Returned []string `json:"returned"`
+		Past     []string `json:"past"`
 		Note     []string `json:"note"`
 		Next     string   `json:"next"`
 	} `json:"reasons"`
@@ -167,7 +168,7 @@ func parse(lang string, data []byte) (*Book, error) {
 			owner: r.Owner,
 			sentences: map[string][]message{
 				Held: compile(id, r.Held...), Waiting: compile(id, r.Waiting...),
-				Returned: compile(id, r.Returned...), Note: compile(id, r.Note...),
+				Returned: compile(id, r.Returned...), Past: compile(id, r.Past...), Note: compile(id, r.Note...),
 			},
 			next: compile(id, r.Next)[0],
 		}

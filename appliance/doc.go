@@ -3,8 +3,8 @@
 // between the mail machine, the page and the board, which do not know each
 // other.
 //
-// RunInit is PID 1, RunRelay and RunWeb are the two roles that it starts. This
-// package holds no mail logic, no page and no pattern of a light; the parts of
-// the box (settings, network, clock, health, admin API ...) are its
-// sub-packages.
+// RunInit is PID 1, RunRole one of the two roles that it starts, and Serve both
+// of them on an ordinary Linux host. This package holds no mail logic, no page
+// and no pattern of a light; the parts of the box (settings, network, clock,
+// health, admin API, command line ...) are its sub-packages.
 package appliance

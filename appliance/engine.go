@@ -4,17 +4,17 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
-	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"time"
 
 	"gatepost/appliance/api"
 	"gatepost/relay"
 	"gatepost/relay/event"
 	"gatepost/relay/queue"
-	"gatepost/relay/spool"
+	"gatepost/relay/store"
+	"gatepost/relay/verdict"
 )
 
 // engine makes the mail machine serve the admin API: it translates and decides
@@ -45,81 +45,153 @@ func (e engine) Status() api.Status {
 			Encrypted: s.Today.Encrypted, Clear: s.Today.Clear, Returned: s.Today.Returned,
 		},
 		LastIn: s.LastIn, LastOut: s.LastOut, DNSKnown: s.DNSKnown, DNS: s.DNS,
-		StoreDamaged: s.StoreDamaged, ExtraRoots: e.extraRoots,
+		StoreDamaged: s.StoreDamaged, ExtraRoots: e.extraRoots, Pauses: e.Pauses(),
 	}
 }
 
 // Messages implements api.Engine.
-func (e engine) Messages(offset, limit int) api.Messages {
-	all := e.m.Waiting(queue.ListOptions{})
-	out := api.Messages{Total: len(all), Messages: []api.Message{}}
-	for _, w := range all[min(offset, len(all)):min(offset+limit, len(all))] {
-		m := api.Message{
-			ID: w.ID, From: w.From, Subject: w.Subject, Size: w.Size,
-			Received: w.Received, Expires: w.Expires, Notice: w.Notice,
-		}
-		for _, r := range w.Rcpts {
-			m.Rcpts = append(m.Rcpts, api.Recipient{Addr: r.Addr, Domain: r.Domain, Tries: r.Tries, Next: r.Next, Verdict: r.Verdict})
-		}
-		out.Messages = append(out.Messages, m)
+func (e engine) Messages(q api.MessageQuery) api.Messages {
+	o := queue.ListOptions{
+		Domain: queueDomain(q.Domain), State: verdict.Outcome(q.State), From: q.From, Rcpt: q.Rcpt,
+		Newest: q.Newest, After: q.After, Limit: q.Limit + 1, // one more: is there another page?
+	}
+	list := e.m.Waiting(o)
+	out := api.Messages{Total: e.m.Status().Queue.Waiting, Messages: []api.Message{}}
+	if len(list) > q.Limit {
+		list = list[:q.Limit]
+		out.Next = list[q.Limit-1].ID
+	}
+	for _, w := range list {
+		out.Messages = append(out.Messages, message(w))
 	}
 	return out
 }
 
-// Message implements api.Engine.
-func (e engine) Message(id string) (io.ReadCloser, error) {
-	body, err := e.m.Message(id)
-	if errors.Is(err, spool.ErrNotFound) {
-		return nil, api.ErrNotFound
+// Lookup implements api.Engine.
+func (e engine) Lookup(id string) (api.Message, bool) {
+	w, ok := e.m.Lookup(id)
+	if !ok {
+		return api.Message{}, false
 	}
-	return body, err
+	return message(w), true
+}
+
+// Open implements api.Engine.
+func (e engine) Open(id string) (io.ReadCloser, error) {
+	body, err := e.m.Message(id)
+	return body, apiError(err)
 }
 
 // Retry implements api.Engine.
-func (e engine) Retry(ids []string) int { return e.m.RetryNow(ids...) }
+func (e engine) Retry(q api.Retry) int {
+	if q.Domain != "" {
+		return e.m.RetryDomain(queueDomain(q.Domain))
+	}
+	return e.m.RetryNow(q.IDs...)
+}
+
+// Pause implements api.Engine.
+func (e engine) Pause(p api.Pause) error { return apiError(e.m.Pause(queuePause(p))) }
+
+// Resume implements api.Engine.
+func (e engine) Resume(p api.Pause) error { return apiError(e.m.Resume(queuePause(p))) }
+
+// Pauses implements api.Engine.
+func (e engine) Pauses() []api.Pause {
+	var out []api.Pause
+	for _, p := range e.m.Pauses() {
+		out = append(out, api.Pause(p))
+	}
+	return out
+}
+
+// Return implements api.Engine.
+func (e engine) Return(q api.Return) (api.Action, error) {
+	a, err := e.m.Return(q.IDs, q.By, q.Text)
+	return action(a), apiError(err)
+}
+
+// Delete implements api.Engine.
+func (e engine) Delete(q api.Delete) (api.Action, error) {
+	a, err := e.m.Delete(q.IDs, q.By)
+	return action(a), apiError(err)
+}
+
+// Undo implements api.Engine.
+func (e engine) Undo(id string) (int, error) {
+	n, err := e.m.Undo(id)
+	return n, apiError(err)
+}
+
+// Actions implements api.Engine.
+func (e engine) Actions() []api.Action {
+	var out []api.Action
+	for _, a := range e.m.Actions() {
+		out = append(out, action(a))
+	}
+	return out
+}
+
+// History implements api.Engine.
+func (e engine) History(q api.HistoryQuery) ([]api.Attempt, error) {
+	list, err := e.m.History(store.HistoryOptions{
+		ID: q.ID, From: q.From, Rcpt: q.Rcpt, Domain: policyDomain(q.Domain), Text: q.Address,
+		Since: q.Since, Until: q.Until, After: q.After, Limit: q.Limit,
+	})
+	out := make([]api.Attempt, len(list))
+	for i, a := range list {
+		out[i] = api.Attempt{Seq: a.Seq, Time: a.Time, ID: a.ID, From: a.From, Rcpt: a.Rcpt, Tries: a.Tries, Verdict: a.Verdict}
+	}
+	return out, err
+}
+
+// Notes implements api.Engine.
+func (e engine) Notes(limit int) ([]api.Note, error) {
+	list, err := e.m.Notes(limit)
+	out := make([]api.Note, len(list))
+	for i, n := range list {
+		out[i] = api.Note(n)
+	}
+	return out, err
+}
 
 // Policies implements api.Engine.
-func (e engine) Policies() api.Policies {
-	out := api.Policies{Policies: []api.Policy{}}
+func (e engine) Policies() []api.Policy {
+	var out []api.Policy
 	for _, p := range e.m.Policies() {
-		out.Policies = append(out.Policies, api.Policy{
-			Domain: p.Domain, Mode: string(p.Mode), MX: p.MX, ID: p.RecordID,
-			Fetched: p.FetchedAt, Expires: p.ExpiresAt, Trouble: p.Trouble,
+		out = append(out, api.Policy{
+			Domain: p.Domain, Mode: string(p.Mode), MX: p.MX, ID: p.RecordID, MaxAge: int64(p.MaxAge.Seconds()),
+			Fetched: p.FetchedAt, Expires: p.ExpiresAt, Ended: p.Ended, Used: p.UsedAt, RefreshAt: p.RefreshAt,
+			Trouble: string(p.Trouble), Detail: p.Detail,
 		})
 	}
 	return out
 }
 
+// RefreshPolicy implements api.Engine.
+func (e engine) RefreshPolicy(ctx context.Context, domain string) (api.PolicyAnswer, error) {
+	before := e.Policies()
+	a, err := e.m.RefreshPolicy(ctx, domain)
+	if err != nil {
+		return api.PolicyAnswer{}, err
+	}
+	out := api.PolicyAnswer{Domain: a.Domain, Held: a.Held, Trouble: string(a.Trouble), Detail: a.Detail}
+	if a.Held {
+		out.Mode, out.MX, out.MaxAge = string(a.Policy.Mode), a.Policy.MX, int64(a.Policy.MaxAge.Seconds())
+		out.ID, out.Body, out.Fetched, out.Expires = a.RecordID, a.Body, a.FetchedAt, a.ExpiresAt
+	}
+	i := slices.IndexFunc(before, func(p api.Policy) bool { return p.Domain == a.Domain })
+	if i < 0 {
+		out.Changed = a.Held
+	} else {
+		out.Changed = before[i].Mode != out.Mode || !slices.Equal(before[i].MX, out.MX) || before[i].MaxAge != out.MaxAge
+	}
+	return out, nil
+}
+
 // Follow implements api.Engine.
 func (e engine) Follow(ctx context.Context, f func(api.Line)) {
 	e.m.Follow(ctx, func(ev event.Event) { f(line(ev)) })
-}
-
-// line puts an event into the form of the API.
-func line(ev event.Event) api.Line {
-	switch e := ev.(type) {
-	case event.Accepted:
-		l := api.Line{Time: e.Time, Kind: "accepted", ID: e.ID, From: e.From, Text: fmt.Sprintf("%d recipients from %s", len(e.Rcpts), e.Client)}
-		if len(e.Rcpts) == 1 {
-			l.Rcpt = e.Rcpts[0]
-		}
-		return l
-	case event.Refused:
-		return api.Line{Time: e.Time, Kind: "refused", Text: fmt.Sprintf("%s: %d %s", e.Client, e.Code, e.Text)}
-	case event.Attempted:
-		return api.Line{Time: e.Verdict.Time, Kind: "attempted", ID: e.ID, From: e.From, Rcpt: e.Rcpt, Next: e.Next, Verdict: &e.Verdict}
-	case event.Bounced:
-		return api.Line{Time: e.Time, Kind: "bounced", ID: e.ID, Rcpt: e.To, Text: e.Notice}
-	case event.PolicyChanged:
-		return api.Line{Time: e.Time, Kind: "policy", Text: fmt.Sprintf("%s: %s", e.Domain, e.Mode)}
-	case event.PolicyAlarm:
-		return api.Line{Time: e.Time, Kind: "alarm", Text: fmt.Sprintf("%s: %s: %s", e.Domain, e.Kind, e.Detail)}
-	case event.StoreDamaged:
-		return api.Line{Time: e.Time, Kind: "damaged", Text: e.Detail}
-	case event.SpoolDamaged:
-		return api.Line{Time: e.Time, Kind: "damaged", Text: e.Detail}
-	}
-	return api.Line{Kind: "unknown"}
 }
 
 // pemCertificates gives each certificate of a PEM text, or why it cannot be

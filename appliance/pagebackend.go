@@ -19,8 +19,12 @@ type pageBackend struct {
 	box *latestBox
 }
 
-// listLimit bounds what one page shows; a longer queue is shown in part.
-const listLimit = 1000
+// listLimit bounds what the page groups; a longer queue is shown in part, the
+// oldest first. pageLimit is how much of it is asked for at a time.
+const (
+	listLimit = 20000
+	pageLimit = 1000
+)
 
 // Home implements webui.Backend.
 func (p pageBackend) Home(ctx context.Context) (webui.Home, error) {
@@ -97,25 +101,17 @@ func (p pageBackend) Waiting(ctx context.Context) ([]webui.Message, error) {
 	if !spoolRead(s) {
 		return nil, fmt.Errorf("the relay has no mail storage: %s", s.Spool.Text)
 	}
-	list, err := p.api.Messages(ctx, 0, listLimit)
-	if err != nil {
-		return nil, err
-	}
 	var out []webui.Message
-	for _, m := range list.Messages {
-		for _, r := range m.Rcpts {
-			if r.Done {
-				continue
-			}
-			w := webui.Message{
-				ID: m.ID, From: foreign.Text(m.From), To: foreign.Text(r.Addr), Domain: foreign.Text(r.Domain),
-				Subject: foreign.Text(m.Subject), Size: m.Size, Received: m.Received, Next: r.Next,
-				Deadline: m.Expires, Tries: r.Tries,
-			}
-			if r.Verdict != nil {
-				w.Last = pageAttempt(*r.Verdict)
-			}
-			out = append(out, w)
+	for q := (api.MessageQuery{Limit: pageLimit}); len(out) < listLimit; {
+		list, err := p.api.Messages(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range list.Messages {
+			out = append(out, pageMessages(m)...)
+		}
+		if q.After = list.Next; list.Next == "" {
+			break
 		}
 	}
 	return out, nil
@@ -123,7 +119,8 @@ func (p pageBackend) Waiting(ctx context.Context) ([]webui.Message, error) {
 
 // Retry implements webui.Backend.
 func (p pageBackend) Retry(ctx context.Context, ids []string) (int, error) {
-	return p.api.Retry(ctx, ids)
+	r, err := p.api.Retry(ctx, api.Retry{IDs: ids})
+	return r.Count, err
 }
 
 // pageAttempt puts a verdict into the page's form.

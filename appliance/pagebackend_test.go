@@ -2,7 +2,6 @@ package appliance
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -21,9 +20,7 @@ func (e spoolEngine) Status() api.Status {
 	return api.Status{Spool: api.Spool{State: e.state, Text: "permission denied"}}
 }
 
-func (spoolEngine) Messages(int, int) api.Messages           { return api.Messages{} }
-func (spoolEngine) Message(string) (io.ReadCloser, error)    { return nil, api.ErrNotFound }
-func (spoolEngine) Follow(context.Context, func(l api.Line)) {}
+func (spoolEngine) Messages(api.MessageQuery) api.Messages { return api.Messages{} }
 
 // TestNothingWaitsIsOnlySaidWhenKnown has a relay that cannot read its mail.
 func TestNothingWaitsIsOnlySaidWhenKnown(t *testing.T) {

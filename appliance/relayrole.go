@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"sync/atomic"
 
@@ -18,18 +17,12 @@ import (
 	"gatepost/appliance/certs"
 	"gatepost/appliance/config"
 	"gatepost/appliance/control"
-	"gatepost/appliance/health"
 	"gatepost/relay"
-	"gatepost/relay/smtpd"
 )
 
-// dnsPort is where name servers listen.
-const dnsPort = 53
-
-// RunRelay is the relay role: the mail machine and the admin API. It returns
+// runRelay is the relay role: the mail machine and the admin API. It returns
 // when ctx is done, or with the error that ended it.
-func RunRelay(ctx context.Context, in RoleInput) error {
-	limitMemory(RoleRelay)
+func runRelay(ctx context.Context, in RoleInput) error {
 	box := &latestBox{}
 	roots, extra := trustedRoots(in.Config, in.Log)
 	story := newStory(in.Stdout)
@@ -38,10 +31,14 @@ func RunRelay(ctx context.Context, in RoleInput) error {
 	trouble := "there is no data disk"
 	if !in.Volatile {
 		var err error
-		if data, err = os.OpenRoot(in.DataDir); err != nil {
-			trouble = err.Error()
-		} else {
+		data, err = os.OpenRoot(in.DataDir)
+		switch {
+		case err == nil:
 			defer data.Close()
+		case in.StorageRequired:
+			return err
+		default:
+			trouble = err.Error()
 		}
 	}
 	keeper, err := certs.Open(certs.Config{
@@ -50,26 +47,14 @@ func RunRelay(ctx context.Context, in RoleInput) error {
 	if err != nil {
 		return fmt.Errorf("certificate: %w", err)
 	}
-	cfg := relay.Config{
-		Version: in.Version, Hostname: in.Config.Hostname,
-		Listeners: smtpListeners(in.Listeners), TLS: keeper.TLSConfig(),
-		TrustedNetworks: in.Config.Relay.TrustedNetworks,
-		MaxMessage:      in.Config.Relay.MaxMessage, MaxRecipients: in.Config.Relay.MaxRecipients,
-		Retry: in.Config.Relay.Retry, Lifetime: in.Config.Relay.Lifetime,
-		Parallel: in.Config.Relay.Parallel, PerDomain: in.Config.Relay.PerDomain,
-		Data: data, DataTrouble: trouble,
-		NameServers: func() []netip.AddrPort { return nameServers(box.get(), in.Config) },
-		Roots:       roots,
-		Ready:       func() bool { b := box.get(); return b.Clock.Trusted && b.Network.Up() },
-		// Until PID 1 has said so, the time is unknown.
-		ClockTrusted: box.clockTrusted,
-		Sentence:     sentence, Events: story.event, Log: in.Log,
-	}
-	if in.ConfigUse == string(health.ConfigDefault) {
-		cfg.Closed = "This mail gateway has no usable settings; please try again later"
-	}
-	cfg.Auth, cfg.MaySend = submissionRights(in.Config.Submission.Devices)
+	cfg := relayConfig(in, box)
+	cfg.TLS, cfg.Roots = keeper.TLSConfig(), roots
+	cfg.Data, cfg.DataTrouble = data, trouble
+	cfg.Events = story.event
 	m, err := relay.New(cfg)
+	if err != nil && in.StorageRequired {
+		return fmt.Errorf("the waiting mail in %s cannot be read: %w", in.DataDir, err)
+	}
 	if err != nil && data != nil {
 		// The disk is there and cannot be used: say so to everyone, and tell
 		// senders to come back, rather than crash again and again.
@@ -80,7 +65,7 @@ func RunRelay(ctx context.Context, in RoleInput) error {
 	if err != nil {
 		return err
 	}
-	sock, err := listenAPI(in.APISocket)
+	sock, err := listenAPI(in.APISocket, in.APIMode)
 	if err != nil {
 		return err
 	}
@@ -89,7 +74,7 @@ func RunRelay(ctx context.Context, in RoleInput) error {
 	g.Go(func() error {
 		return api.Serve(ctx, sock, engine{m: m, version: in.Version, extraRoots: extra, disk: !in.Volatile}, in.Log)
 	})
-	g.Go(func() error { return ended(ctx, control.NewClient(in.ControlSocket).Watch(ctx, box.set)) })
+	g.Go(func() error { return ended(ctx, in.Watch(ctx, box.set)) })
 	g.Go(func() error { return story.run(ctx) })
 	return g.Wait()
 }
@@ -118,48 +103,6 @@ func (l *latestBox) get() control.Box {
 
 func (l *latestBox) clockTrusted() bool { return l.get().Clock.Trusted }
 
-// smtpListeners gives the handed-down listeners their roles.
-func smtpListeners(have map[string]net.Listener) []smtpd.Listener {
-	var out []smtpd.Listener
-	for _, l := range []struct {
-		name     string
-		role     smtpd.Role
-		implicit bool
-	}{
-		{ListenSMTP, smtpd.Trusted, false},
-		{ListenSubmissions, smtpd.Submission, true},
-		{ListenSubmission, smtpd.Submission, false},
-	} {
-		if ln, ok := have[l.name]; ok {
-			out = append(out, smtpd.Listener{Listener: ln, Role: l.role, ImplicitTLS: l.implicit})
-		}
-	}
-	return out
-}
-
-// nameServers are those of the settings first, then those of the network.
-func nameServers(b control.Box, c config.Config) []netip.AddrPort {
-	var out []netip.AddrPort
-	for _, list := range [][]netip.Addr{c.Network.DNS, b.Network.DNS} {
-		for _, a := range list {
-			ap := netip.AddrPortFrom(a, dnsPort)
-			if !contains(out, ap) {
-				out = append(out, ap)
-			}
-		}
-	}
-	return out
-}
-
-func contains(list []netip.AddrPort, a netip.AddrPort) bool {
-	for _, x := range list {
-		if x == a {
-			return true
-		}
-	}
-	return false
-}
-
 // trustedRoots is the built-in list of authorities and those of the settings,
 // which are counted. A root with constraints that this program cannot check is
 // left out, as its keepers ask.
@@ -185,9 +128,9 @@ func trustedRoots(c config.Config, log *slog.Logger) (*x509.CertPool, int) {
 	return pool, extra
 }
 
-// listenAPI opens the socket of the admin API. Its folder decides who can
-// reach it: only root and the roles.
-func listenAPI(path string) (net.Listener, error) {
+// listenAPI opens the socket of the admin API with the mode that says who may
+// ask, replacing one that a crash left behind.
+func listenAPI(path string, mode os.FileMode) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
@@ -195,7 +138,7 @@ func listenAPI(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(path, 0o666); err != nil {
+	if err := os.Chmod(path, mode); err != nil {
 		l.Close()
 		return nil, err
 	}

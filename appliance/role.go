@@ -15,6 +15,7 @@ import (
 
 	"gatepost/appliance/boot"
 	"gatepost/appliance/config"
+	"gatepost/appliance/control"
 )
 
 // Names of the roles that PID 1 starts.
@@ -40,19 +41,27 @@ type RoleInput struct {
 	ConfigError string
 	// Listeners are open and ready. The role closes those that it is given.
 	Listeners map[string]net.Listener
-	// ControlSocket is the path of PID 1's socket (package control).
-	ControlSocket string
-	// APISocket is the path of the relay's admin API. The relay creates it, the
-	// page reads it.
+	// Watch tells the state of the box now and after every change, until ctx is
+	// done; on the box PID 1 is asked through its socket (package control).
+	Watch func(ctx context.Context, changed func(control.Box)) error
+	// APISocket is the path of the relay's admin API. The relay creates it with
+	// APIMode, the page reads it.
 	APISocket string
+	APIMode   os.FileMode
 	// DataDir is the role's own folder: /data/relay or /data/web.
 	DataDir string
 	// Volatile is true when DataDir is in memory because there is no usable
 	// data disk: what is written there is gone after a restart.
 	Volatile bool
-	Log      *slog.Logger
+	// StorageRequired ends the relay with an error when DataDir cannot be used.
+	// Without it the relay stays up and tells every sender to come back, so that
+	// the page can say why.
+	StorageRequired bool
+	Log             *slog.Logger
 	// Stdout is forwarded to the console of the box line by line.
-	Stdout  io.Writer
+	Stdout io.Writer
+	// Zone is the office's time zone; nil is UTC.
+	Zone    *time.Location
 	Version string
 	// Built is a time that has surely passed: when the program was built.
 	Built time.Time
@@ -92,18 +101,19 @@ func InheritRole() (RoleInput, error) {
 		return RoleInput{}, fmt.Errorf("handed-down configuration: %w", err)
 	}
 	return RoleInput{
-		Config:        h.Config,
-		ConfigUse:     h.ConfigUse,
-		ConfigError:   h.ConfigError,
-		Listeners:     in.Listeners,
-		ControlSocket: h.ControlSocket,
-		APISocket:     h.APISocket,
-		DataDir:       h.DataDir,
-		Volatile:      h.Volatile,
-		Log:           slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: dropTime})),
-		Stdout:        os.Stdout,
-		Version:       h.Version,
-		Built:         h.Built,
+		Config:      h.Config,
+		ConfigUse:   h.ConfigUse,
+		ConfigError: h.ConfigError,
+		Listeners:   in.Listeners,
+		Watch:       control.NewClient(h.ControlSocket).Watch,
+		APISocket:   h.APISocket,
+		APIMode:     0o666, // its folder decides who can reach it
+		DataDir:     h.DataDir,
+		Volatile:    h.Volatile,
+		Log:         slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: dropTime})),
+		Stdout:      os.Stdout,
+		Version:     h.Version,
+		Built:       h.Built,
 	}, nil
 }
 
@@ -116,14 +126,20 @@ func dropTime(groups []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// RunRole inherits from PID 1 and calls run with a context that ends on
-// SIGTERM or SIGINT. The error is nil when run ended because it was told to.
-func RunRole(run func(context.Context, RoleInput) error) error {
+// RunRole inherits from PID 1 and is the role of that name, RoleRelay or
+// RoleWeb, until SIGTERM or SIGINT. The error is nil when it ended because it
+// was told to.
+func RunRole(name string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	in, err := InheritRole()
 	if err != nil {
 		return err
+	}
+	limitMemory(name)
+	run := runRelay
+	if name == RoleWeb {
+		run = runWeb
 	}
 	err = run(ctx, in)
 	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {

@@ -1,17 +1,17 @@
 package appliance
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
-	"strings"
 	"sync"
 	"time"
 
+	"gatepost/appliance/speech"
 	"gatepost/relay/event"
 	"gatepost/relay/verdict"
 	"gatepost/webui/foreign"
-	"gatepost/webui/words"
 )
 
 // story writes what happens to mail as lines for the console, in the words of
@@ -19,8 +19,8 @@ import (
 // makes the mail machine wait: when the console is slower than the mail, lines
 // are left out.
 type story struct {
-	out   io.Writer
-	lines chan string
+	out    io.Writer
+	events chan event.Event
 
 	mu   sync.Mutex
 	last map[string]verdict.Reason // by message and recipient
@@ -30,7 +30,7 @@ type story struct {
 const maxTold = 5000
 
 func newStory(out io.Writer) *story {
-	return &story{out: out, lines: make(chan string, 200), last: map[string]verdict.Reason{}}
+	return &story{out: out, events: make(chan event.Event, 200), last: map[string]verdict.Reason{}}
 }
 
 // news reports whether an attempt ended differently from the one before it.
@@ -50,31 +50,51 @@ func (s *story) news(e event.Attempted) bool {
 	return !told || last != e.Verdict.Reason
 }
 
-// event is an event.Sink.
+// event is an event.Sink. The words are made later, so that it costs the mail
+// machine next to nothing.
 func (s *story) event(e event.Event) {
 	if a, ok := e.(event.Attempted); ok && !s.news(a) {
 		return
 	}
-	text := tell(e)
-	if text == "" {
-		return
-	}
 	select {
-	case s.lines <- text:
+	case s.events <- e:
 	default:
 	}
 }
 
-// run writes the lines until ctx is done.
+// gather is how long lines are gathered before they are written: with much mail
+// a line each would cost as much as the mail.
+const gather = 100 * time.Millisecond
+
+// run writes the lines until ctx is done, and then those that are left.
 func (s *story) run(ctx context.Context) error {
+	var lines bytes.Buffer
+	due := time.NewTimer(gather)
+	due.Stop()
+	write := func() error {
+		_, err := lines.WriteTo(s.out)
+		if err != nil {
+			return fmt.Errorf("console: %w", err)
+		}
+		return nil
+	}
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
-		case l := <-s.lines:
-			if _, err := fmt.Fprintln(s.out, l); err != nil {
-				return fmt.Errorf("console: %w", err)
+			return write()
+		case <-due.C:
+			if err := write(); err != nil {
+				return err
 			}
+		case e := <-s.events:
+			text := tell(e)
+			if text == "" {
+				continue
+			}
+			if lines.Len() == 0 {
+				due.Reset(gather)
+			}
+			lines.WriteString(text + "\n")
 		}
 	}
 }
@@ -83,14 +103,29 @@ func (s *story) run(ctx context.Context) error {
 func tell(ev event.Event) string {
 	switch e := ev.(type) {
 	case event.Accepted:
-		return fmt.Sprintf("mail %s: in from %s, %s to %s", e.ID, e.Client, address(e.From), recipients(e.Rcpts))
+		return fmt.Sprintf("mail %s: in from %s, %s to %s", e.ID, e.Client, speech.Address(e.From), recipients(e.Rcpts))
 	case event.Attempted:
-		return fmt.Sprintf("mail %s: %s: %s", e.ID, address(e.Rcpt), outcome(e))
+		return fmt.Sprintf("mail %s: %s: %s", e.ID, speech.Address(e.Rcpt), outcome(e))
 	case event.Bounced:
 		if e.Notice == "" {
 			return fmt.Sprintf("mail %s: given up; nobody is to be told", e.ID)
 		}
-		return fmt.Sprintf("mail %s: given up; %s is told by %s", e.ID, address(e.To), e.Notice)
+		return fmt.Sprintf("mail %s: given up; %s is told by %s", e.ID, speech.Address(e.To), e.Notice)
+	case event.Delayed:
+		if e.Notice == "" {
+			return ""
+		}
+		return fmt.Sprintf("mail %s: still waits; %s is told by %s", e.ID, speech.Address(e.To), e.Notice)
+	case event.DoubleBounce:
+		return fmt.Sprintf("mail %s: given up for %s and nobody can be told: %s", e.ID, speech.Address(e.Rcpt), foreign.Text(e.Subject).Cut(80))
+	case event.Removed:
+		return fmt.Sprintf("mail %s: deleted by %s; %s is not told", e.ID, foreign.Text(e.By).Cut(60), speech.Address(e.From))
+	case event.Paused:
+		what := "goes on"
+		if e.On {
+			what = "is paused"
+		}
+		return fmt.Sprintf("delivery: %s %s, by %s", foreign.Text(e.What).Cut(120), what, foreign.Text(e.By).Cut(60))
 	case event.PolicyChanged:
 		return fmt.Sprintf("rules of %s: %s", foreign.Text(e.Domain).Cut(60), e.Mode)
 	case event.PolicyAlarm:
@@ -103,16 +138,9 @@ func tell(ev event.Event) string {
 	return ""
 }
 
-func address(a string) string {
-	if a == "" {
-		return "<>"
-	}
-	return foreign.Text(a).Cut(80)
-}
-
 func recipients(rs []string) string {
 	if len(rs) == 1 {
-		return address(rs[0])
+		return speech.Address(rs[0])
 	}
 	return fmt.Sprintf("%d recipients", len(rs))
 }
@@ -121,48 +149,12 @@ func recipients(rs []string) string {
 func outcome(e event.Attempted) string {
 	v := e.Verdict
 	if v.Outcome == verdict.Delivered {
-		how := "without encryption"
-		switch v.Protection {
-		case verdict.Verified:
-			how = v.TLSVersion + ", certificate checked"
-		case verdict.Encrypted:
-			how = v.TLSVersion + ", certificate not checked"
-		}
-		return fmt.Sprintf("delivered to %s, %s", foreign.Text(v.MX).Cut(60), how)
+		return speech.Delivered(v)
 	}
-	return speak(v, e.Rcpt, e.Next, e.Expires)
+	return speech.Speaker{Now: v.Time}.Verdict(v, speech.About{Rcpt: e.Rcpt, Next: e.Next, Expires: e.Expires}).Sentence
 }
 
 // sentence is relay.Config.Sentence: the words of the page for a notice.
 func sentence(v verdict.Verdict, rcpt string, expires time.Time) string {
-	return speak(v, rcpt, time.Time{}, expires)
-}
-
-// speak puts a verdict into words.
-func speak(v verdict.Verdict, rcpt string, next, expires time.Time) string {
-	book, err := words.Load("en")
-	if err != nil {
-		return string(v.Reason)
-	}
-	names := make([]foreign.Text, len(v.CertNames))
-	for i, n := range v.CertNames {
-		names[i] = foreign.Text(n)
-	}
-	kind := words.Waiting
-	switch v.Outcome {
-	case verdict.Held:
-		kind = words.Held
-	case verdict.Returned:
-		kind = words.Returned
-	}
-	date := v.PolicyFetched
-	if v.Reason == verdict.CertificateExpired {
-		date = v.CertNotAfter
-	}
-	voice := words.Voice{Book: book, Now: v.Time}
-	e := voice.Reason(string(v.Reason), kind, words.Params{
-		Domain: foreign.Text(v.Domain), MX: foreign.Text(v.MX), Names: names, Rcpt: foreign.Text(rcpt),
-		Reply: foreign.Text(v.Reply), Deadline: expires, Next: next, Date: date, Tried: v.MXTried,
-	})
-	return strings.TrimSpace(e.Sentence.String())
+	return speech.Speaker{Now: v.Time}.Verdict(v, speech.About{Rcpt: rcpt, Expires: expires}).Sentence
 }

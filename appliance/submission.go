@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"gatepost/appliance/cli"
 	"gatepost/appliance/config"
 	"gatepost/webui/session"
 )
@@ -65,7 +66,7 @@ func sameAddress(a, b string) bool {
 // and writes the password_hash for it to out.
 func PasswordHash(in io.Reader, out io.Writer, args []string) error {
 	if len(args) > 0 {
-		return errors.New("password takes no argument: the password is read from the keyboard or a pipe, so that it does not stay in a history")
+		return cli.Usagef("password takes no argument: the password is read from the keyboard or a pipe, so that it does not stay in a history")
 	}
 	fmt.Fprint(os.Stderr, "Password of the device: ")
 	line, err := bufio.NewReader(io.LimitReader(in, 4096)).ReadString('\n')

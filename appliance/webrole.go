@@ -15,11 +15,10 @@ import (
 	"gatepost/webui"
 )
 
-// RunWeb is the web role: the admin page. It reads the state of the box from
+// runWeb is the web role: the admin page. It reads the state of the box from
 // PID 1 and that of the mail from the relay's API, and can do nothing else. It
 // returns when ctx is done, or with the error that ended it.
-func RunWeb(ctx context.Context, in RoleInput) error {
-	limitMemory(RoleWeb)
+func runWeb(ctx context.Context, in RoleInput) error {
 	ln, ok := in.Listeners[ListenHTTPS]
 	if !ok {
 		return fmt.Errorf("no listener %q was handed down", ListenHTTPS)
@@ -40,14 +39,17 @@ func RunWeb(ctx context.Context, in RoleInput) error {
 	if err != nil {
 		return fmt.Errorf("certificate: %w", err)
 	}
+	client := api.NewClient(in.APISocket)
 	srv, err := webui.New(webui.Config{
-		Backend: pageBackend{api: api.NewClient(in.APISocket), box: box},
+		Backend: pageBackend{api: client, box: box},
+		Queue:   pageQueue{api: client},
 		Data:    data,
 		Hosts:   func() []string { return pageHosts(in, box.get()) },
 		ShowCode: func(code string) {
 			fmt.Fprintf(in.Stdout, "Claim code: %s\n", code)
 		},
 		Certificate: func() (string, string) { return keeper.Fingerprint(), keeper.Words() },
+		Zone:        in.Zone,
 		Log:         in.Log,
 	})
 	if err != nil {
@@ -58,7 +60,7 @@ func RunWeb(ctx context.Context, in RoleInput) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return srv.Serve(ctx, ln, keeper.TLSConfig()) })
-	g.Go(func() error { return ended(ctx, control.NewClient(in.ControlSocket).Watch(ctx, box.set)) })
+	g.Go(func() error { return ended(ctx, in.Watch(ctx, box.set)) })
 	g.Go(func() error { coverAddresses(ctx, in, keeper, box); return nil })
 	return g.Wait()
 }

@@ -2,13 +2,9 @@ package relay
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"io"
-	"mime"
-	"strings"
-	"unicode/utf8"
 
 	"gatepost/relay/event"
 	"gatepost/relay/smtpd"
@@ -56,11 +52,14 @@ func (m *Machine) accept(ctx context.Context, in smtpd.Envelope, body io.Reader)
 	}
 	br := bufio.NewReaderSize(body, maxHeader)
 	head, _ := br.Peek(maxHeader)
+	fields := readHeader(head)
 	env := spool.Envelope{
 		From: in.From, Received: in.Received, Client: in.Client.String(), HelloName: in.Hello,
 		TLS: in.TLSVersion, EightBit: in.EightBit, SMTPUTF8: in.SMTPUTF8, RequireTLS: in.RequireTLS,
-		EnvelopeID: in.EnvelopeID, Ret: in.Ret, Subject: subject(head),
+		EnvelopeID: in.EnvelopeID, Ret: in.Ret, Subject: fields.subject, User: in.User, TraceID: in.TraceID,
 		ClockUnknown: !m.cfg.ClockTrusted(),
+		// RFC 8689, Section 4.1: the field says nothing beside the option.
+		TLSOptional: fields.tlsOptional && !in.RequireTLS,
 	}
 	for _, r := range in.Rcpts {
 		env.Rcpts = append(env.Rcpts, spool.Rcpt(r))
@@ -94,44 +93,4 @@ func (c *counter) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n += int64(n)
 	return n, err
-}
-
-const (
-	maxHeader  = 16 << 10 // bytes of a message in which the subject is looked for
-	maxSubject = 200      // bytes kept of it
-)
-
-// subject finds the first Subject field of a message and decodes it (RFC
-// 2047). It returns "" when there is none.
-func subject(head []byte) string {
-	var raw []byte
-	found := false
-	for line := range bytes.Lines(head) {
-		l := bytes.TrimRight(line, "\r\n")
-		if len(l) == 0 {
-			break
-		}
-		folded := l[0] == ' ' || l[0] == '\t'
-		if found {
-			if !folded || len(raw) > 4*maxSubject {
-				break
-			}
-			raw = append(raw, l...)
-			continue
-		}
-		if name, value, ok := bytes.Cut(l, []byte(":")); ok && !folded && strings.EqualFold(string(bytes.TrimSpace(name)), "subject") {
-			raw, found = bytes.TrimSpace(value), true
-			raw = bytes.Clone(raw)
-		}
-	}
-	s := string(raw)
-	if d, err := new(mime.WordDecoder).DecodeHeader(s); err == nil {
-		s = d
-	}
-	s = strings.ToValidUTF8(s, "�")
-	for len(s) > maxSubject {
-		_, n := utf8.DecodeLastRuneInString(s)
-		s = s[:len(s)-n]
-	}
-	return s
 }

@@ -206,3 +206,27 @@ func TestEdges(t *testing.T) {
 		}
 	}
 }
+
+// RFC 8689, Section 4.2.2: a message whose header says TLS-Required: No goes to
+// a host that fails its policy, as over an encrypted line as can be had; the
+// next one, without the field, is held. The option REQUIRETLS is stronger.
+func TestTLSRequiredNo(t *testing.T) {
+	b := newBench(t, lab.Office(), nil)
+	send := func(domain, field string) {
+		t.Helper()
+		got := b.talk("MAIL FROM:<tom@office.example>", "RCPT TO:<x@"+domain+">", "DATA", field+"Subject: x\r\n\r\nx\r\n.")
+		if !strings.HasPrefix(got, "250 ") {
+			t.Fatalf("got %q", got)
+		}
+	}
+	send("wrongname.example", "TLS-Required: No\r\n")
+	b.await("wrongname.example", func(v verdict.Verdict) bool {
+		return v.Outcome == verdict.Delivered && v.Protection == verdict.Encrypted
+	})
+	send("wrongname.example", "")
+	b.await("wrongname.example", func(v verdict.Verdict) bool { return v.Outcome == verdict.Held })
+	send("stripped.example", "TLS-Required: No\r\n")
+	b.await("stripped.example", func(v verdict.Verdict) bool {
+		return v.Outcome == verdict.Delivered && v.Protection == verdict.Clear
+	})
+}

@@ -22,8 +22,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"gatepost/mtasts"
+	"gatepost/relay/callahead"
 	"gatepost/relay/deliver"
 	"gatepost/relay/event"
+	"gatepost/relay/nexthop"
 	"gatepost/relay/queue"
 	"gatepost/relay/resolver"
 	"gatepost/relay/smtpc"
@@ -52,9 +54,20 @@ type Config struct {
 	Auth    func(user, password string) (bool, error)
 	MaySend func(user, from string) bool
 
+	// Inside holds the office's own domains by lower-case A-label; strangers
+	// may send to them through the listener for trusted networks.
+	Inside map[string]Inside
+	// SmartHost, when set, gets all mail that is not for an own domain.
+	SmartHost *nexthop.Hop
+	// Own says which addresses are this machine's, so that mail does not go
+	// round in a circle. nil: only the host name is known.
+	Own func(netip.Addr) bool
+
 	Retry               []time.Duration
 	Lifetime            time.Duration
+	DelayNotice         time.Duration // see queue.Config.DelayAfter
 	Parallel, PerDomain int
+	RatePerMinute       int // attempts to one domain; 0 means no bound
 
 	// Data is the folder that the machine keeps its state in. nil: there is
 	// none, and every sender is told to come back later (421).
@@ -70,6 +83,9 @@ type Config struct {
 	// Dial opens the connections to name servers, policy hosts and MX hosts.
 	// nil: the network of this machine.
 	Dial DialFunc
+	// Bind4 and Bind6 are the addresses from which mail is sent; the zero value
+	// leaves the choice to the system. They have no effect on a Dial.
+	Bind4, Bind6 netip.Addr
 	// Roots are the trusted authorities. nil: those of the system.
 	Roots *x509.CertPool
 	// AllowPolicyHost and AllowMX say which addresses may be asked; nil means
@@ -101,6 +117,8 @@ type Machine struct {
 	started  time.Time
 	resolver *resolver.Resolver
 	policies *mtasts.Cache
+	deliver  *deliver.Deliverer
+	asker    *callahead.Asker
 	fan      fan
 	tally    tally
 
@@ -129,8 +147,10 @@ func New(cfg Config) (*Machine, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	mailDial := cfg.Dial
 	if cfg.Dial == nil {
 		cfg.Dial = (&net.Dialer{}).DialContext
+		mailDial = boundDial(cfg.Bind4, cfg.Bind6)
 	}
 	always := func() bool { return true }
 	if cfg.Ready == nil {
@@ -154,20 +174,29 @@ func New(cfg Config) (*Machine, error) {
 		}
 	}
 	m.policies = m.newPolicies()
+	smtp := smtpc.Config{Dial: mailDial, Hello: cfg.Hostname, Timeouts: cfg.Timeouts, Log: cfg.Log}
+	m.deliver = m.newDeliverer(smtp)
 	if m.spool != nil {
 		m.queue = queue.New(queue.Config{
-			Spool: m.spool, Deliver: m.newDeliverer(), Schedule: cfg.Retry, Lifetime: cfg.Lifetime,
-			Parallel: cfg.Parallel, PerDomain: cfg.PerDomain, Ready: cfg.Ready,
-			Bounce: m.bounce, Events: m.emit, Now: cfg.Now, Log: cfg.Log,
+			Spool: m.spool, Deliver: m.deliver, Schedule: cfg.Retry, Lifetime: cfg.Lifetime,
+			Parallel: cfg.Parallel, PerDomain: cfg.PerDomain, RatePerMinute: cfg.RatePerMinute,
+			DelayAfter: cfg.DelayNotice, Ready: cfg.Ready, Notify: m.notify,
+			Pauses: m.loadPauses(), SavePauses: m.savePauses,
+			Events: m.emit, Now: cfg.Now, Log: cfg.Log,
 		})
 	}
-	m.server = smtpd.New(smtpd.Config{
+	server := smtpd.Config{
 		Hostname: cfg.Hostname, Listeners: cfg.Listeners, TLS: cfg.TLS,
 		TrustedNetworks: cfg.TrustedNetworks, Auth: cfg.Auth, MaySend: cfg.MaySend,
 		MaxSize: cfg.MaxMessage, MaxRcpts: cfg.MaxRecipients, Limits: cfg.Limits,
 		Accept: m.accept, Ready: m.ready, Room: m.room,
 		Events: m.emitRefused, Log: cfg.Log, Now: cfg.Now,
-	})
+	}
+	if len(cfg.Inside) > 0 {
+		m.asker = callahead.New(callahead.Config{Hop: m.insideHop, Env: m.hopEnv(smtp), Now: cfg.Now, Log: cfg.Log})
+		server.Local, server.Verify, server.Postmaster = m.local, m.verify, m.postmaster()
+	}
+	m.server = smtpd.New(server)
 	return m, nil
 }
 
@@ -214,11 +243,11 @@ func (m *Machine) newPolicies() *mtasts.Cache {
 	return mtasts.NewCache(cfg)
 }
 
-func (m *Machine) newDeliverer() *deliver.Deliverer {
+func (m *Machine) newDeliverer(smtp smtpc.Config) *deliver.Deliverer {
 	return deliver.New(deliver.Config{
-		Resolver: m.resolver, Policies: m.policies,
-		SMTP:     smtpc.Config{Dial: m.cfg.Dial, Hello: m.cfg.Hostname, Timeouts: m.cfg.Timeouts, Log: m.cfg.Log},
-		Hostname: m.cfg.Hostname, Roots: m.cfg.Roots, Allow: m.cfg.AllowMX, Port: m.cfg.Port,
+		Resolver: m.resolver, Policies: m.policies, SMTP: smtp, Route: m.route, Own: m.own,
+		TLSOptional: func(msg queue.Message) bool { return msg.Envelope.TLSOptional },
+		Hostname:    m.cfg.Hostname, Roots: m.cfg.Roots, Allow: m.cfg.AllowMX, Port: m.cfg.Port,
 		Now: m.cfg.Now, Log: m.cfg.Log,
 	})
 }
@@ -251,6 +280,7 @@ func (m *Machine) Run(ctx context.Context) error {
 		work.Go(func() error { return named("queue", m.queue.Run(wctx)) })
 	}
 	err := work.Wait()
+	m.deliver.Close()
 	stopState()
 	err = errors.Join(err, state.Wait())
 	m.closeState()
@@ -265,6 +295,28 @@ func named(part string, err error) error {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", part, err)
+}
+
+// hopEnv is what a next hop of the settings needs. The operator chose it, so
+// that its address may be any.
+func (m *Machine) hopEnv(smtp smtpc.Config) nexthop.Env {
+	return nexthop.Env{SMTP: smtp, LookupNetIP: m.resolver.LookupNetIP, Roots: m.cfg.Roots, Now: m.cfg.Now}
+}
+
+// boundDial dials from the addresses that the settings name, so that mail
+// leaves by the address that its receivers know.
+func boundDial(v4, v6 netip.Addr) DialFunc {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		d := net.Dialer{KeepAlive: -1} // every wait of ours has a limit
+		from := v4
+		if to, err := netip.ParseAddrPort(address); err == nil && to.Addr().Unmap().Is6() {
+			from = v6
+		}
+		if from.IsValid() {
+			d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
+		}
+		return d.DialContext(ctx, network, address)
+	}
 }
 
 // watchNames keeps the state of the name servers fresh while it is bad or

@@ -29,6 +29,7 @@ const patience = time.Minute
 type bench struct {
 	t    *testing.T
 	lab  *lab.Lab
+	net  *lab.Loopback
 	data *os.Root
 	real net.Listener
 	cfg  func(*relay.Config)
@@ -39,6 +40,7 @@ type bench struct {
 	mu       sync.Mutex
 	attempts map[string][]verdict.Verdict // by recipient domain
 	changed  chan struct{}
+	events   []event.Event // all but attempts
 }
 
 func newBench(t *testing.T, world lab.World, cfg func(*relay.Config)) *bench {
@@ -75,7 +77,7 @@ func (b *bench) start(network *lab.Loopback) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.real = real
+	b.real, b.net = real, network
 	network.Map(b.lab.GuestSMTP(), netip.MustParseAddrPort(real.Addr().String()))
 	cfg := relay.Config{
 		Version: "test", Hostname: "gatepost.office.example",
@@ -110,12 +112,13 @@ func (b *bench) start(network *lab.Loopback) {
 }
 
 func (b *bench) event(e event.Event) {
-	a, ok := e.(event.Attempted)
-	if !ok {
-		return
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	a, ok := e.(event.Attempted)
+	if !ok {
+		b.events = append(b.events, e)
+		return
+	}
 	_, domain, _ := strings.Cut(a.Rcpt, "@")
 	b.attempts[domain] = append(b.attempts[domain], a.Verdict)
 	select {
@@ -141,7 +144,7 @@ func (b *bench) await(domain string, fits func(verdict.Verdict) bool) verdict.Ve
 		case <-b.changed:
 		case <-time.After(50 * time.Millisecond):
 		case <-end:
-			b.t.Fatalf("%s: no such attempt came; got %+v", domain, all)
+			b.t.Fatalf("%s: no such attempt came; the last of %d: %+v", domain, len(all), all[max(0, len(all)-1):])
 		}
 	}
 }

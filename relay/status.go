@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"io"
 	"sync"
 	"time"
 
@@ -49,34 +48,6 @@ func (m *Machine) Status() Status {
 	}
 	return s
 }
-
-// Waiting lists waiting messages, oldest first; see queue.Queue.List.
-func (m *Machine) Waiting(o queue.ListOptions) []queue.Entry {
-	if m.queue == nil {
-		return nil
-	}
-	return m.queue.List(o)
-}
-
-// Message opens a waiting message as it came in. The error is the spool's when
-// it is gone.
-func (m *Machine) Message(id spool.ID) (io.ReadCloser, error) {
-	if m.spool == nil {
-		return nil, spool.ErrNotFound
-	}
-	return m.spool.Open(id)
-}
-
-// RetryNow makes messages due at once and says how many were found.
-func (m *Machine) RetryNow(ids ...spool.ID) int {
-	if m.queue == nil {
-		return 0
-	}
-	return m.queue.RetryNow(ids...)
-}
-
-// Policies lists the saved policies of other domains.
-func (m *Machine) Policies() []mtasts.EntryInfo { return m.policies.Entries() }
 
 // Day sums one day.
 type Day struct {
@@ -173,6 +144,7 @@ func (t *tally) note(e event.Event) {
 // emit sends an event to everyone who listens.
 func (m *Machine) emit(e event.Event) {
 	m.tally.note(e)
+	m.note(e)
 	if a, ok := e.(event.Attempted); ok && m.store != nil {
 		m.store.AddAttempt(store.Attempt{Time: a.Verdict.Time, ID: a.ID, From: a.From, Rcpt: a.Rcpt, Tries: a.Tries, Verdict: a.Verdict})
 	}

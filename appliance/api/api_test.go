@@ -2,7 +2,9 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -16,12 +18,6 @@ import (
 	"gatepost/relay/verdict"
 )
 
-// fakeEngine is an Engine with fixed answers.
-type fakeEngine struct {
-	retried []string
-	lines   chan Line
-}
-
 var (
 	someTime   = time.Date(2026, 11, 24, 9, 41, 0, 0, time.UTC)
 	someStatus = Status{
@@ -31,51 +27,23 @@ var (
 	}
 	someMessage = Message{
 		ID: "1k0ys60h0en", From: "a@office.example", Subject: "Grüße", Size: 812, Received: someTime, Expires: someTime.Add(time.Hour),
-		Rcpts: []Recipient{{Addr: "b@a.example", Domain: "a.example", Tries: 2, Verdict: &verdict.Verdict{Time: someTime, Outcome: verdict.Held, Reason: verdict.MXNotListed}}},
+		Rcpts:  []Recipient{{Addr: "b@a.example", Domain: "a.example", Tries: 2, Verdict: &verdict.Verdict{Time: someTime, Outcome: verdict.Held, Reason: verdict.MXNotListed}}},
+		Client: "192.168.1.20", Paused: &somePause, Action: &someAction,
+	}
+	somePause   = Pause{Domain: "a.example", Since: someTime, By: "Anna"}
+	someAction  = Action{ID: "a1", Kind: "delete", Messages: []string{"x"}, By: "Anna", At: someTime, Until: someTime}
+	someAttempt = Attempt{
+		Seq: 4, Time: someTime, ID: someMessage.ID, Rcpt: "b@a.example", Tries: 1,
+		Verdict: verdict.Verdict{Outcome: verdict.Held, Evidence: &verdict.Evidence{
+			Route: verdict.RouteMX, DNS: &verdict.DNS{MX: []verdict.MX{{Host: "mx.a.example", Pref: 10}}, Security: "unsigned"},
+			Hosts: []verdict.Host{{Time: someTime, Took: time.Second, MX: "mx.a.example", Outcome: verdict.Held}},
+		}},
+	}
+	somePolicies = []Policy{
+		{Domain: "a.example", Mode: "enforce", Fetched: someTime, Expires: someTime},
+		{Domain: "b.example", Mode: "testing", Fetched: someTime, Expires: someTime, Trouble: "sts-policy-fetch-error"},
 	}
 )
-
-func (f *fakeEngine) Status() Status { return someStatus }
-
-func (f *fakeEngine) Messages(offset, limit int) Messages {
-	m := Messages{Total: 7, Messages: []Message{}}
-	if offset == 0 && limit > 0 {
-		m.Messages = append(m.Messages, someMessage)
-	}
-	return m
-}
-
-func (f *fakeEngine) Message(id string) (io.ReadCloser, error) {
-	switch id {
-	case someMessage.ID:
-		return io.NopCloser(strings.NewReader("Subject: x\r\n\r\nhello\r\n")), nil
-	case "damaged":
-		return io.NopCloser(io.MultiReader(strings.NewReader("Subject: x\r\n"), brokenReader{})), nil
-	}
-	return nil, ErrNotFound
-}
-
-// brokenReader fails like a disk.
-type brokenReader struct{}
-
-func (brokenReader) Read([]byte) (int, error) { return 0, errors.New("bad sector") }
-
-func (f *fakeEngine) Retry(ids []string) int { f.retried = ids; return len(ids) }
-
-func (f *fakeEngine) Policies() Policies {
-	return Policies{Policies: []Policy{{Domain: "a.example", Mode: "enforce", Fetched: someTime, Expires: someTime}}}
-}
-
-func (f *fakeEngine) Follow(ctx context.Context, fn func(Line)) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case l := <-f.lines:
-			fn(l)
-		}
-	}
-}
 
 func serve(t *testing.T) (*fakeEngine, *Client, string) {
 	t.Helper()
@@ -100,30 +68,137 @@ func serve(t *testing.T) (*fakeEngine, *Client, string) {
 func TestRoundTrips(t *testing.T) {
 	e, c, _ := serve(t)
 	ctx := t.Context()
-	if got, err := c.Status(ctx); err != nil || !reflect.DeepEqual(got, someStatus) {
-		t.Errorf("status: got %+v, %v; want %+v", got, err, someStatus)
+	check := func(name string, got any, err error, want any) {
+		t.Helper()
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, %v; want %+v", name, got, err, want)
+		}
 	}
-	if got, err := c.Messages(ctx, 0, 10); err != nil || got.Total != 7 || len(got.Messages) != 1 || !reflect.DeepEqual(got.Messages[0], someMessage) {
-		t.Errorf("messages: got %+v, %v", got, err)
+	asked := func(name string, want any) {
+		t.Helper()
+		if got := e.asked[len(e.asked)-1]; !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: the engine was asked %+v, want %+v", name, got, want)
+		}
 	}
-	if got, err := c.Messages(ctx, 5, 10); err != nil || len(got.Messages) != 0 {
-		t.Errorf("second page: got %+v, %v", got, err)
-	}
-	if n, err := c.Retry(ctx, []string{"x", "y"}); err != nil || n != 2 || len(e.retried) != 2 {
-		t.Errorf("retry: got %d, %v, %v", n, err, e.retried)
-	}
-	if got, err := c.Policies(ctx); err != nil || len(got.Policies) != 1 || got.Policies[0].Mode != "enforce" {
-		t.Errorf("policies: got %+v, %v", got, err)
-	}
+	status, err := c.Status(ctx)
+	check("status", status, err, someStatus)
+	messages, err := c.Messages(ctx, MessageQuery{})
+	check("messages", messages, err, Messages{Total: 7, Messages: []Message{someMessage}, Next: someMessage.ID})
+	asked("messages", MessageQuery{Limit: 100})
+	q := MessageQuery{Domain: "a.example", State: "held", From: "a@", Rcpt: "b+c@", Newest: true, After: "abc", Limit: 5}
+	messages, err = c.Messages(ctx, q)
+	check("second page", messages, err, Messages{Total: 7, Messages: []Message{}})
+	asked("second page", q)
+	detail, err := c.Detail(ctx, someMessage.ID)
+	check("detail", detail, err, Detail{Message: &someMessage, History: []Attempt{someAttempt}})
+	detail, err = c.Detail(ctx, "0past")
+	check("past detail", detail, err, Detail{History: []Attempt{someAttempt}})
+
+	retried, err := c.Retry(ctx, Retry{IDs: []string{"x", "y"}})
+	check("retry", retried, err, Retried{Count: 2})
+	_, err = c.Retry(ctx, Retry{Domain: "a.example"})
+	check("retry a domain", err, nil, nil)
+	asked("retry a domain", Retry{Domain: "a.example"})
+	ret := Return{IDs: []string{"x"}, By: "Anna", Text: "Sorry.\nGrüße"}
+	action, err := c.Return(ctx, ret)
+	check("return", action, err, someAction)
+	asked("return", ret)
+	action, err = c.Delete(ctx, Delete{IDs: []string{"x"}, By: "Anna"})
+	check("delete", action, err, someAction)
+	actions, err := c.Actions(ctx)
+	check("actions", actions, err, Actions{[]Action{someAction}})
+	undone, err := c.Undo(ctx, "a1")
+	check("undo", undone, err, Undone{Count: 1})
+	pauses, err := c.Pauses(ctx)
+	check("pauses", pauses, err, Pauses{[]Pause{somePause}})
+	pauses, err = c.Pause(ctx, Pause{Domain: "a.example", By: "Anna"})
+	check("pause", pauses, err, Pauses{[]Pause{somePause}})
+	asked("pause", Pause{Domain: "a.example", By: "Anna"})
+	pauses, err = c.Resume(ctx, Pause{All: true, By: "Anna"})
+	check("resume", pauses, err, Pauses{[]Pause{somePause}})
+
+	trace, err := c.Trace(ctx, HistoryQuery{Address: "b@a.example", Since: someTime, Until: someTime, After: 9, Limit: 1})
+	check("trace", trace, err, Trace{Waiting: []Message{}, Attempts: []Attempt{someAttempt}, Next: someAttempt.Seq})
+	asked("trace", HistoryQuery{Address: "b@a.example", Since: someTime, Until: someTime, After: 9, Limit: 1})
+	trace, err = c.Trace(ctx, HistoryQuery{Address: "b@a.example"})
+	check("trace", trace, err, Trace{Waiting: []Message{someMessage}, Attempts: []Attempt{someAttempt}})
+	trace, err = c.Trace(ctx, HistoryQuery{ID: someMessage.ID})
+	check("trace an id", trace, err, Trace{Waiting: []Message{someMessage}, Attempts: []Attempt{someAttempt}})
+	notes, err := c.Notes(ctx, 3)
+	check("notes", notes, err, Notes{[]Note{{Time: someTime, Kind: "removed", ID: "x", By: "Anna"}}})
+	asked("notes", 3)
+
+	policies, err := c.Policies(ctx, PolicyQuery{})
+	check("policies", policies, err, Policies{Total: 2, Policies: somePolicies})
+	policies, err = c.Policies(ctx, PolicyQuery{Limit: 1})
+	check("a page of policies", policies, err, Policies{Total: 2, Policies: somePolicies[:1], Next: "a.example"})
+	policies, err = c.Policies(ctx, PolicyQuery{After: "a.example"})
+	check("the next page", policies, err, Policies{Total: 2, Policies: somePolicies[1:]})
+	policies, err = c.Policies(ctx, PolicyQuery{Trouble: true})
+	check("policies with trouble", policies, err, Policies{Total: 2, Policies: somePolicies[1:]})
+	policies, err = c.Policies(ctx, PolicyQuery{Domain: "B.ex"})
+	check("policies by domain", policies, err, Policies{Total: 2, Policies: somePolicies[1:]})
+	policy, err := c.Policy(ctx, "B.example")
+	check("policy", policy, err, somePolicies[1])
+	answer, err := c.RefreshPolicy(ctx, "b.example")
+	check("refresh", answer, err, PolicyAnswer{Domain: "b.example", Held: true})
 	if got := someStatus.Spool.Percent(); got != 75 {
 		t.Errorf("percent: got %d, want 75", got)
+	}
+}
+
+// What is not there, or not possible, is told as that.
+func TestErrors(t *testing.T) {
+	e, c, _ := serve(t)
+	ctx := t.Context()
+	for name, ask := range map[string]func() error{
+		"detail": func() error { _, err := c.Detail(ctx, "gone"); return err },
+		"open":   func() error { _, err := c.Open(ctx, "gone"); return err },
+		"undo":   func() error { _, err := c.Undo(ctx, "gone"); return err },
+		"pause":  func() error { _, err := c.Pause(ctx, Pause{ID: "gone", By: "Anna"}); return err },
+		"policy": func() error { _, err := c.Policy(ctx, "c.example"); return err },
+	} {
+		if err := ask(); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%s: got %v, want ErrNotFound", name, err)
+		}
+	}
+	e.trouble = fmt.Errorf("%w: no disk", ErrUnavailable)
+	if _, err := c.Delete(ctx, Delete{IDs: []string{"x"}, By: "Anna"}); !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrNotFound) || err.Error() != "not possible now: no disk" {
+		t.Errorf("got %v, want ErrUnavailable with its cause", err)
+	}
+	var status *ResponseError
+	e.trouble = errors.New("bad sector")
+	if _, err := c.Trace(ctx, HistoryQuery{ID: "x"}); !errors.As(err, &status) || status.Status != 500 {
+		t.Errorf("got %v, want status 500", err)
+	}
+}
+
+// An export has every attempt, however many pages there are, and never ends
+// early as if it were whole.
+func TestHistory(t *testing.T) {
+	e, c, _ := serve(t)
+	e.history = 2*maxPage + 7
+	n, last := 0, uint64(0)
+	err := c.History(t.Context(), HistoryQuery{Rcpt: "b@a.example"}, func(a Attempt) error {
+		if n++; n > 1 && a.Seq != last-1 {
+			t.Errorf("attempt %d follows %d", a.Seq, last)
+		}
+		last = a.Seq
+		return nil
+	})
+	if err != nil || n != e.history {
+		t.Errorf("got %d attempts, %v; want %d", n, err, e.history)
+	}
+	e.page, e.breakAt = 0, 2
+	if err := c.History(t.Context(), HistoryQuery{}, func(Attempt) error { return nil }); err == nil {
+		t.Error("a broken export ended without an error")
 	}
 }
 
 // A message comes whole or with an error, never cut short as if it were whole.
 func TestMessage(t *testing.T) {
 	_, c, _ := serve(t)
-	body, err := c.Message(t.Context(), someMessage.ID)
+	body, err := c.Open(t.Context(), someMessage.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,10 +206,10 @@ func TestMessage(t *testing.T) {
 	if got, err := io.ReadAll(body); err != nil || string(got) != "Subject: x\r\n\r\nhello\r\n" {
 		t.Errorf("got %q, %v", got, err)
 	}
-	if _, err := c.Message(t.Context(), "gone"); !errors.Is(err, ErrNotFound) {
+	if _, err := c.Open(t.Context(), "gone"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("gone: got %v, want ErrNotFound", err)
 	}
-	body, err = c.Message(t.Context(), "damaged")
+	body, err = c.Open(t.Context(), "damaged")
 	if err != nil {
 		return // told at once: as good
 	}
@@ -166,17 +241,50 @@ func TestBadRequests(t *testing.T) {
 	hc := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	}}}
+	many := `{"by":"Anna","ids":["x"` + strings.Repeat(`,"x"`, maxIDs) + `]}`
 	for _, c := range []struct {
 		method, path, body string
 		want               int
 	}{
-		{"GET", "/v1/messages?offset=-1", "", 400},
+		{"GET", "/v1/messages?limit=-1", "", 400},
+		{"GET", "/v1/messages?limit=0", "", 400},
 		{"GET", "/v1/messages?limit=many", "", 400},
+		{"GET", "/v1/messages?offset=1", "", 400},
+		{"GET", "/v1/messages?order=random", "", 400},
+		{"GET", "/v1/messages?state=lost", "", 400},
+		{"GET", "/v1/messages?after=../x", "", 400},
+		{"GET", "/v1/messages?from=" + strings.Repeat("x", 400), "", 400},
+		{"GET", "/v1/messages/a%20b", "", 400},
+		{"GET", "/v1/trace", "", 400},
+		{"GET", "/v1/trace?id=a&address=b", "", 400},
+		{"GET", "/v1/trace?address=b&since=yesterday", "", 400},
+		{"GET", "/v1/trace?address=b&after=x", "", 400},
+		{"GET", "/v1/history?limit=5", "", 400},
+		{"GET", "/v1/history?rpct=a@b.example", "", 400},
+		{"GET", "/v1/notes?limit=x", "", 400},
+		{"GET", "/v1/policies?search=x", "", 400},
+		{"POST", "/v1/policies/" + strings.Repeat("x", 300) + "/refresh", "", 400},
 		{"POST", "/v1/messages/retry", "nonsense", 400},
-		{"POST", "/v1/messages/retry", `{"ids":[],"force":true}`, 400},
-		{"POST", "/v1/messages/retry", `{"ids":["` + strings.Repeat("x", maxBody) + `"]}`, 400},
-		{"GET", "/v1/messages/retry", "", 405},
+		{"POST", "/v1/messages/retry", "", 400},
+		{"POST", "/v1/messages/retry", `{"ids":["a"]}{}`, 400},
+		{"POST", "/v1/messages/retry", `{"ids":["a"],"force":true}`, 400},
+		{"POST", "/v1/messages/retry", `{"ids":[]}`, 400},
+		{"POST", "/v1/messages/retry", `{"ids":["a"],"domain":"a.example"}`, 400},
+		{"POST", "/v1/messages/retry", `{"domain":"a b"}`, 400},
+		{"POST", "/v1/messages/retry", `{"ids":["` + strings.Repeat("x", maxBody) + `"]}`, 413},
+		{"POST", "/v1/messages/delete", `{"ids":["a"]}`, 400},
+		{"POST", "/v1/messages/delete", `{"ids":["a"],"by":"\u001b[2J"}`, 400},
+		{"POST", "/v1/messages/delete", `{"ids":["A/.."],"by":"Anna"}`, 400},
+		{"POST", "/v1/messages/delete", many, 400},
+		{"POST", "/v1/messages/return", `{"ids":["a"],"by":"Anna","text":"\u0007"}`, 400},
+		{"POST", "/v1/messages/return", `{"ids":["a"],"by":"Anna","text":"` + strings.Repeat("x", maxText+1) + `"}`, 400},
+		{"POST", "/v1/pauses/pause", `{"by":"Anna"}`, 400},
+		{"POST", "/v1/pauses/pause", `{"by":"Anna","all":true,"id":"a"}`, 400},
+		{"POST", "/v1/pauses/pause", `{"all":true}`, 400},
+		{"POST", "/v1/pauses/pause", `{"all":true,"by":"Anna","since":"2026-11-24T09:41:00Z"}`, 400},
+		{"GET", "/v1/messages/gone", "", 404},
 		{"DELETE", "/v1/status", "", 405},
+		{"POST", "/v1/history", "", 405},
 		{"GET", "/", "", 404},
 	} {
 		req, err := http.NewRequest(c.method, "http://relay"+c.path, strings.NewReader(c.body))
@@ -187,9 +295,11 @@ func TestBadRequests(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		var p Problem
+		err = json.NewDecoder(resp.Body).Decode(&p)
 		resp.Body.Close()
-		if resp.StatusCode != c.want {
-			t.Errorf("%s %s: got %d, want %d", c.method, c.path, resp.StatusCode, c.want)
+		if resp.StatusCode != c.want || c.want < 405 && c.path != "/" && (err != nil || p.Error == "") {
+			t.Errorf("%s %s %.60s: got %d, %+v; want %d and a Problem", c.method, c.path, c.body, resp.StatusCode, p, c.want)
 		}
 	}
 }

@@ -2,38 +2,58 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"strconv"
 	"time"
 )
 
 // Engine is what the API serves. All methods may be called at once from many
-// goroutines.
+// goroutines. What the server hands in has been checked for form: ids and
+// domains may still be unknown.
 type Engine interface {
 	Status() Status
-	// Messages lists at most limit waiting messages after skipping offset.
-	Messages(offset, limit int) Messages
-	// Message opens a message as it came in. ErrNotFound when it is gone.
-	Message(id string) (io.ReadCloser, error)
-	Retry(ids []string) int
-	Policies() Policies
+	Messages(MessageQuery) Messages
+	Lookup(id string) (Message, bool)
+	// Open opens a message as it came in. ErrNotFound when it is gone.
+	Open(id string) (io.ReadCloser, error)
+	Retry(Retry) int
+
+	// Pause and Resume are idempotent; ErrNotFound for a message that does not
+	// wait. Since is filled in by the engine.
+	Pause(Pause) error
+	Resume(Pause) error
+	Pauses() []Pause
+
+	// Return and Delete skip unknown ids; ErrNotFound when none is left.
+	Return(Return) (Action, error)
+	Delete(Delete) (Action, error)
+	// Undo takes an action back. ErrNotFound when it has taken effect.
+	Undo(action string) (int, error)
+	Actions() []Action
+
+	History(HistoryQuery) ([]Attempt, error)
+	Notes(limit int) ([]Note, error)
+
+	// Policies lists every saved policy, sorted by domain.
+	Policies() []Policy
+	// RefreshPolicy asks the domain now. An error means that nothing is known.
+	RefreshPolicy(ctx context.Context, domain string) (PolicyAnswer, error)
+
 	// Follow calls f for each event until ctx is done. f must not block for
 	// long; a follower that is too slow misses lines.
 	Follow(ctx context.Context, f func(Line))
 }
 
-// ErrNotFound says that there is no such message (any more).
-var ErrNotFound = errors.New("no such message")
-
-const (
-	maxBody     = 1 << 20
-	defaultPage = 100
-	maxPage     = 1000
+// Errors of an Engine, each with its status.
+var (
+	// ErrNotFound says that there is no such message, policy or action (any
+	// more): 404.
+	ErrNotFound = errors.New("not found")
+	// ErrUnavailable says that it cannot be done now: 503. Try again later.
+	ErrUnavailable = errors.New("not possible now")
 )
 
 // Serve answers requests on l until ctx is done, then closes l. The caller
@@ -57,82 +77,77 @@ func Serve(ctx context.Context, l net.Listener, e Engine, log *slog.Logger) erro
 // Handler is the API without its socket.
 func Handler(e Engine) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { reply(w, e.Status()) })
-	mux.HandleFunc("GET /v1/policies", func(w http.ResponseWriter, _ *http.Request) { reply(w, e.Policies()) })
-	mux.HandleFunc("GET /v1/messages", func(w http.ResponseWriter, r *http.Request) {
-		offset, err1 := number(r, "offset", 0)
-		limit, err2 := number(r, "limit", defaultPage)
-		if err := errors.Join(err1, err2); err != nil {
-			fail(w, http.StatusBadRequest, err)
-			return
-		}
-		reply(w, e.Messages(offset, min(limit, maxPage)))
-	})
-	mux.HandleFunc("GET /v1/messages/{id}/eml", func(w http.ResponseWriter, r *http.Request) {
-		body, err := e.Message(r.PathValue("id"))
-		if err != nil {
-			status := http.StatusInternalServerError
-			if errors.Is(err, ErrNotFound) {
-				status = http.StatusNotFound
-			}
-			fail(w, status, err)
-			return
-		}
-		defer body.Close()
-		w.Header().Set("Content-Type", "message/rfc822")
-		// A read error in the middle must not look like the end of the message.
-		if _, err := io.Copy(w, body); err != nil {
-			panic(http.ErrAbortHandler)
-		}
-	})
-	mux.HandleFunc("POST /v1/messages/retry", func(w http.ResponseWriter, r *http.Request) {
-		var q Retry
-		d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-		d.DisallowUnknownFields()
-		if err := d.Decode(&q); err != nil {
-			fail(w, http.StatusBadRequest, err)
-			return
-		}
-		reply(w, Retried{Count: e.Retry(q.IDs)})
-	})
-	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) {
-		rc := http.NewResponseController(w)
-		w.Header().Set("Content-Type", "application/x-ndjson")
-		w.WriteHeader(http.StatusOK)
-		rc.Flush()
-		enc := json.NewEncoder(w)
-		ctx, cancel := context.WithCancel(r.Context())
-		defer cancel()
-		e.Follow(ctx, func(l Line) {
-			if enc.Encode(l) != nil || rc.Flush() != nil {
-				cancel()
-			}
+	for _, r := range routes(e) {
+		mux.HandleFunc(r.method+" "+r.path, func(w http.ResponseWriter, req *http.Request) {
+			req.Body = http.MaxBytesReader(w, req.Body, maxBody)
+			r.serve(w, req)
 		})
-	})
+	}
 	return mux
 }
 
-func number(r *http.Request, key string, absent int) (int, error) {
-	s := r.URL.Query().Get(key)
-	if s == "" {
-		return absent, nil
-	}
-	n, err := strconv.Atoi(s)
-	if err != nil || n < 0 {
-		return 0, errors.New(key + " is not a number")
-	}
-	return n, nil
+// route is one entry of the API.
+type route struct {
+	method, path string
+	serve        http.HandlerFunc
 }
 
-func reply(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	// The status is sent with the first byte: a client that left is all that
-	// can go wrong after it.
-	_ = json.NewEncoder(w).Encode(v)
-}
-
-func fail(w http.ResponseWriter, status int, err error) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(Problem{Error: err.Error()})
+// routes is the whole API; openapi.json says the same.
+func routes(e Engine) []route {
+	return []route{
+		{"GET", "/openapi.json", serveDescription},
+		{"GET", "/v1/status", answer(func(*http.Request) (Status, error) { return e.Status(), nil })},
+		{"GET", "/v1/messages", answer(func(r *http.Request) (Messages, error) {
+			q, err := messageQuery(r.URL.Query())
+			if err != nil {
+				return Messages{}, err
+			}
+			return e.Messages(q), nil
+		})},
+		{"GET", "/v1/messages/{id}", answer(func(r *http.Request) (Detail, error) { return detail(e, r.PathValue("id")) })},
+		{"GET", "/v1/messages/{id}/eml", serveMessage(e)},
+		{"POST", "/v1/messages/retry", answer(func(r *http.Request) (Retried, error) {
+			q, err := body(r, Retry.check)
+			if err != nil {
+				return Retried{}, err
+			}
+			return Retried{Count: e.Retry(q)}, nil
+		})},
+		{"POST", "/v1/messages/return", answer(func(r *http.Request) (Action, error) {
+			q, err := body(r, Return.check)
+			if err != nil {
+				return Action{}, err
+			}
+			return e.Return(q)
+		})},
+		{"POST", "/v1/messages/delete", answer(func(r *http.Request) (Action, error) {
+			q, err := body(r, Delete.check)
+			if err != nil {
+				return Action{}, err
+			}
+			return e.Delete(q)
+		})},
+		{"GET", "/v1/actions", answer(func(*http.Request) (Actions, error) { return Actions{list(e.Actions())}, nil })},
+		{"POST", "/v1/actions/{id}/undo", answer(func(r *http.Request) (Undone, error) {
+			n, err := e.Undo(r.PathValue("id"))
+			return Undone{Count: n}, err
+		})},
+		{"GET", "/v1/pauses", answer(func(*http.Request) (Pauses, error) { return Pauses{list(e.Pauses())}, nil })},
+		{"POST", "/v1/pauses/pause", answer(func(r *http.Request) (Pauses, error) { return stop(e, r, e.Pause) })},
+		{"POST", "/v1/pauses/resume", answer(func(r *http.Request) (Pauses, error) { return stop(e, r, e.Resume) })},
+		{"GET", "/v1/trace", answer(func(r *http.Request) (Trace, error) { return trace(e, r) })},
+		{"GET", "/v1/history", serveHistory(e)},
+		{"GET", "/v1/notes", answer(func(r *http.Request) (Notes, error) {
+			limit, err := pageLimit(r.URL.Query())
+			if err != nil {
+				return Notes{}, err
+			}
+			notes, err := e.Notes(limit)
+			return Notes{list(notes)}, err
+		})},
+		{"GET", "/v1/policies", answer(func(r *http.Request) (Policies, error) { return policies(e, r) })},
+		{"GET", "/v1/policies/{domain}", answer(func(r *http.Request) (Policy, error) { return policy(e, r.PathValue("domain")) })},
+		{"POST", "/v1/policies/{domain}/refresh", answer(func(r *http.Request) (PolicyAnswer, error) { return refresh(e, r) })},
+		{"GET", "/v1/events", serveEvents(e)},
+	}
 }

@@ -1,26 +1,17 @@
 // Package api is the admin API: what the relay role tells and does on request.
 // HTTP with JSON bodies on a unix socket; the page, the command line, PID 1 and
-// the tests are its clients and there is no other way in.
-//
-//	GET  /v1/status              Status
-//	GET  /v1/messages            Messages: waiting mail, the next due first
-//	GET  /v1/messages/{id}/eml   the message as it came in, message/rfc822
-//	POST /v1/messages/retry      Retry -> Retried
-//	GET  /v1/policies            Policies: the saved policies of other domains
-//	GET  /v1/events              lines of JSON, one Line each, until the client leaves
+// the tests are its clients and there is no other way in. openapi.json, served
+// at /openapi.json, describes every route and body; docs/api.md has examples.
 //
 // A failed request has a status of 4xx or 5xx and a body of Problem. The socket
-// is the authentication: only root and the roles can open it.
+// is the authentication: only who can open it is asked, and "by" in a request
+// is believed, because the client knows who it acts for.
 //
 // It holds no mail logic: the Engine that is handed in does the work. It
 // imports relay/verdict for the record of an attempt.
 package api
 
-import (
-	"time"
-
-	"gatepost/relay/verdict"
-)
+import "time"
 
 // Status is the state of the mail machine in figures.
 type Status struct {
@@ -44,6 +35,8 @@ type Status struct {
 	// ExtraRoots counts the authorities of the settings that are believed
 	// beside the built-in list.
 	ExtraRoots int `json:"extra_roots,omitempty"`
+	// Pauses is what a person has stopped.
+	Pauses []Pause `json:"pauses,omitempty"`
 }
 
 // Spool is the state of the message log.
@@ -74,71 +67,47 @@ type Counts struct {
 	Returned  int `json:"returned"`  // recipients given up
 }
 
-// Messages is a page of waiting mail.
-type Messages struct {
-	Total    int       `json:"total"`
-	Messages []Message `json:"messages"`
-}
-
-// Message is one message that waits.
-type Message struct {
-	ID       string      `json:"id"`
-	From     string      `json:"from"` // "" for the null return path
-	Subject  string      `json:"subject,omitempty"`
-	Size     int64       `json:"size"`
-	Received time.Time   `json:"received"`
-	Expires  time.Time   `json:"expires"`
-	Notice   bool        `json:"notice,omitempty"` // made by the box itself
-	Rcpts    []Recipient `json:"rcpts"`
-}
-
-// Recipient is one recipient of a waiting message.
-type Recipient struct {
-	Addr    string           `json:"addr"`
-	Domain  string           `json:"domain"`
-	Done    bool             `json:"done,omitempty"`
-	Tries   int              `json:"tries"`
-	Next    time.Time        `json:"next,omitzero"`
-	Verdict *verdict.Verdict `json:"verdict,omitempty"` // of the last attempt
-}
-
-// Retry asks for an attempt now. Unknown ids are passed over.
-type Retry struct {
-	IDs []string `json:"ids"`
-}
-
-// Retried says how many messages will be tried now.
-type Retried struct {
-	Count int `json:"count"`
-}
-
-// Policies are the saved policies.
+// Policies is a page of the saved policies, in the order of the domains.
 type Policies struct {
+	Total    int      `json:"total"` // of all that are saved
 	Policies []Policy `json:"policies"`
+	Next     string   `json:"next,omitempty"` // "after" of the next page, "" when there is none
 }
 
-// Policy is one saved policy of another domain.
+// Policy is the saved MTA-STS policy of a domain.
 type Policy struct {
 	Domain  string    `json:"domain"`
-	Mode    string    `json:"mode"`
-	MX      []string  `json:"mx"`
-	ID      string    `json:"id"`
+	Mode    string    `json:"mode"` // enforce, testing or none
+	MX      []string  `json:"mx,omitempty"`
+	ID      string    `json:"id,omitempty"` // of the DNS record under which it was read
+	MaxAge  int64     `json:"max_age"`      // seconds
 	Fetched time.Time `json:"fetched"`
 	Expires time.Time `json:"expires"`
-	Text    string    `json:"text"`
-	Trouble string    `json:"trouble,omitempty"` // reason id of the last failed refresh
+	// Ended: its life is over; it is kept for a while, but does not hold.
+	Ended     bool      `json:"ended,omitempty"`
+	Used      time.Time `json:"used,omitzero"`       // last question for the domain
+	RefreshAt time.Time `json:"refresh_at,omitzero"` // next planned refresh
+	Trouble   string    `json:"trouble,omitempty"`   // reason id of the last failed refresh
+	Detail    string    `json:"detail,omitempty"`    // its technical cause
 }
 
-// Line is one event for people and programs that follow along.
-type Line struct {
-	Time    time.Time        `json:"time"`
-	Kind    string           `json:"kind"` // accepted, refused, attempted, bounced, policy, alarm, damaged
-	ID      string           `json:"id,omitempty"`
-	From    string           `json:"from,omitempty"`
-	Rcpt    string           `json:"rcpt,omitempty"`
-	Text    string           `json:"text,omitempty"`
-	Next    time.Time        `json:"next,omitzero"`
-	Verdict *verdict.Verdict `json:"verdict,omitempty"`
+// PolicyAnswer is what holds for a domain right after it was asked.
+type PolicyAnswer struct {
+	Domain string `json:"domain"`
+	// Held: a policy is in force. Without it mail goes out as if there were no
+	// MTA-STS for the domain.
+	Held    bool      `json:"held"`
+	Mode    string    `json:"mode,omitempty"`
+	MX      []string  `json:"mx,omitempty"`
+	MaxAge  int64     `json:"max_age,omitempty"` // seconds
+	ID      string    `json:"id,omitempty"`
+	Body    string    `json:"body,omitempty"` // the text as served
+	Fetched time.Time `json:"fetched,omitzero"`
+	Expires time.Time `json:"expires,omitzero"`
+	// Changed: the policy differs from the one that was saved before.
+	Changed bool   `json:"changed,omitempty"`
+	Trouble string `json:"trouble,omitempty"`
+	Detail  string `json:"detail,omitempty"`
 }
 
 // Problem is the body of a failed request.

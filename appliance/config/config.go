@@ -4,7 +4,7 @@
 //
 // It reads bytes and returns values. It opens no file, applies nothing and
 // knows no defaults of other packages: what a component gets is decided in
-// appliance.
+// appliance. It imports mtasts for the form of domain names.
 package config
 
 import (
@@ -27,6 +27,12 @@ type Config struct {
 	Lights     Lights
 	Submission Submission
 	Admin      Admin
+	// Inbound are the office's own domains. Empty: no mail comes in from others.
+	Inbound []Inbound
+	// SmartHost takes all mail that goes out; nil means that it goes to the
+	// servers of each recipient's domain.
+	SmartHost *Server
+	Listen    Listen
 }
 
 // Relay is the mail machine.
@@ -41,6 +47,13 @@ type Relay struct {
 	Parallel int           // deliveries at the same time
 	// PerDomain bounds the deliveries to one domain at the same time.
 	PerDomain int
+	// DelayNotice is when the sender of a message that waits is told; negative
+	// means never.
+	DelayNotice time.Duration
+	// RatePerMinute bounds the messages to one domain in a minute; 0 means that
+	// there is no bound.
+	RatePerMinute int
+	Bind          Bind
 }
 
 // Network is how the box gets its address.
@@ -100,6 +113,8 @@ func Default() Config {
 			Lifetime:  5 * 24 * time.Hour,
 			Parallel:  20,
 			PerDomain: 4,
+
+			DelayNotice: 4 * time.Hour,
 		},
 		Network: Network{Mode: "dhcp"},
 		Lights:  Lights{Profile: "auto"},

@@ -12,6 +12,9 @@ type file struct {
 	Lights     fileLights     `toml:"lights"`
 	Submission fileSubmission `toml:"submission"`
 	Admin      fileAdmin      `toml:"admin"`
+	Inbound    []fileInbound  `toml:"inbound"`
+	SmartHost  fileServer     `toml:"smart_host"`
+	Listen     fileListen     `toml:"listen"`
 }
 
 type fileRelay struct {
@@ -22,6 +25,9 @@ type fileRelay struct {
 	Lifetime        *string  `toml:"lifetime"`
 	Parallel        *int64   `toml:"parallel"`
 	PerDomain       *int64   `toml:"per_domain"`
+	DelayNotice     *string  `toml:"delay_notice"`
+	RatePerMinute   *int64   `toml:"rate_per_minute"`
+	Bind            []string `toml:"bind"`
 }
 
 type fileNetwork struct {
@@ -57,10 +63,37 @@ type fileAdmin struct {
 	Hosts []string `toml:"hosts"`
 }
 
+// fileServer is [smart_host], and the part of [[inbound]] about the server.
+type fileServer struct {
+	Server          string  `toml:"server"`
+	Port            *int64  `toml:"port"`
+	TLS             *string `toml:"tls"`
+	ImplicitTLS     bool    `toml:"implicit_tls"`
+	CertificateName *string `toml:"certificate_name"`
+	User            string  `toml:"user"`
+	Password        string  `toml:"password"`
+}
+
+type fileInbound struct {
+	Domain string `toml:"domain"`
+	fileServer
+	Recipients      any      `toml:"recipients"` // a text or a list
+	TLSRule         *string  `toml:"tls_rule"`
+	ReportAddresses []string `toml:"report_addresses"`
+	Final           bool     `toml:"final"`
+}
+
+type fileListen struct {
+	SMTP        *string `toml:"smtp"`
+	Submissions *string `toml:"submissions"`
+	Submission  *string `toml:"submission"`
+	Page        *string `toml:"page"`
+}
+
 // keys is every key by its table, for "did you mean".
 var keys = map[string][]string{
-	"":                   {"version", "hostname", "relay", "network", "clock", "trust", "lights", "submission", "admin"},
-	"relay":              {"trusted_networks", "max_message_mb", "max_recipients", "retry", "lifetime", "parallel", "per_domain"},
+	"":                   {"version", "hostname", "relay", "network", "clock", "trust", "lights", "submission", "admin", "inbound", "smart_host", "listen"},
+	"relay":              {"trusted_networks", "max_message_mb", "max_recipients", "retry", "lifetime", "parallel", "per_domain", "delay_notice", "rate_per_minute", "bind"},
 	"network":            {"mode", "address", "gateway", "dns"},
 	"clock":              {"servers"},
 	"trust":              {"extra_roots"},
@@ -68,4 +101,7 @@ var keys = map[string][]string{
 	"submission":         {"devices"},
 	"submission.devices": {"name", "password_hash", "senders"},
 	"admin":              {"hosts"},
+	"inbound":            {"domain", "server", "port", "tls", "implicit_tls", "certificate_name", "user", "password", "recipients", "tls_rule", "report_addresses", "final"},
+	"smart_host":         {"server", "port", "tls", "implicit_tls", "certificate_name", "user", "password"},
+	"listen":             {"smtp", "submissions", "submission", "page"},
 }

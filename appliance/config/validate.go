@@ -100,6 +100,9 @@ func (v *validator) config(f file) Config {
 		}
 	}
 	c.Admin.Hosts = f.Admin.Hosts
+	v.inbound(f.Inbound, &c)
+	v.smartHost(f.SmartHost, &c)
+	v.listen(f.Listen, &c.Listen)
 	return c
 }
 
@@ -136,6 +139,15 @@ func (v *validator) relay(f fileRelay, c *Relay) {
 	if f.Lifetime != nil {
 		c.Lifetime = v.duration("relay.lifetime", *f.Lifetime, time.Hour, 30*24*time.Hour)
 	}
+	switch {
+	case f.DelayNotice == nil:
+	case *f.DelayNotice == "off":
+		c.DelayNotice = -1
+	default:
+		c.DelayNotice = v.duration("relay.delay_notice", *f.DelayNotice, 10*time.Minute, 30*24*time.Hour)
+	}
+	v.number("relay.rate_per_minute", f.RatePerMinute, 0, 10000, &c.RatePerMinute)
+	v.bind(f.Bind, &c.Bind)
 }
 
 func (v *validator) number(path string, f *int64, low, high int64, into *int) {
@@ -170,7 +182,7 @@ func short(d time.Duration) string {
 	if d >= 24*time.Hour {
 		return fmt.Sprintf("%dd", d/(24*time.Hour))
 	}
-	return strings.TrimSuffix(strings.TrimSuffix(d.String(), "0s"), "0m")
+	return strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace(d.String())
 }
 
 func (v *validator) network(f fileNetwork, c *Network) {

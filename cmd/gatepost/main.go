@@ -1,24 +1,18 @@
 // Command gatepost is the one program of the box. As the first process of a
 // machine it is its init; init starts it again as the roles relay and web. On
-// any other machine it checks a settings file or tells its version.
+// any other machine it is a relay without the box (serve), asks a running one
+// (queue, trace, policy, status), or checks a settings file.
 package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"os"
-	"strconv"
 	"time"
 
 	"gatepost/appliance"
-)
-
-// Stamped by the linker: -X main.version=0.1.0 -X main.buildTime=1767225600.
-var (
-	version   = "dev"
-	buildTime = "0" // seconds since 1970
+	"gatepost/appliance/cli"
 )
 
 func main() {
@@ -30,29 +24,36 @@ func main() {
 	}
 	commands := map[string]func([]string) error{
 		"init":     func([]string) error { return appliance.RunInit(context.Background(), stamped()) },
-		"relay":    func([]string) error { return appliance.RunRole(appliance.RunRelay) },
-		"web":      func([]string) error { return appliance.RunRole(appliance.RunWeb) },
+		"relay":    func([]string) error { return appliance.RunRole(appliance.RoleRelay) },
+		"web":      func([]string) error { return appliance.RunRole(appliance.RoleWeb) },
+		"serve":    func(args []string) error { return appliance.ServeCommand(stamped(), args) },
 		"check":    func(args []string) error { return appliance.CheckFile(os.Stdout, args) },
 		"password": func(args []string) error { return appliance.PasswordHash(os.Stdin, os.Stdout, args) },
 		"version":  func([]string) error { fmt.Println("gatepost", version); return nil },
 		"help":     func([]string) error { fmt.Print(usage); return nil },
 	}
+	for _, word := range cli.Commands() {
+		commands[word] = func(args []string) error {
+			return cli.Run(context.Background(), cli.System(), append([]string{word}, args...))
+		}
+	}
+	switch name {
+	case "-h", "--help":
+		name = "help"
+	case "check", "password", "version", "init", "relay", "web": // the others have help of their own
+		if len(args) == 1 && (args[0] == "-h" || args[0] == "--help") {
+			name = "help"
+		}
+	}
 	run, ok := commands[name]
 	if !ok {
-		run = func([]string) error {
-			return errors.New("unknown command " + strconv.Quote(name) + ", see gatepost help")
-		}
+		run = func([]string) error { return cli.Usagef("unknown command %q, see gatepost help", name) }
 	}
 	if err := run(args); err != nil {
 		fmt.Fprintln(os.Stderr, "gatepost:", err)
 		if os.Getpid() == 1 {
 			time.Sleep(math.MaxInt64) // the first process must never end
 		}
-		os.Exit(1)
+		os.Exit(cli.ExitCode(err))
 	}
-}
-
-func stamped() appliance.InitOptions {
-	seconds, _ := strconv.ParseInt(buildTime, 10, 64)
-	return appliance.InitOptions{Version: version, Built: time.Unix(seconds, 0)}
 }

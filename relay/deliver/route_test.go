@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"gatepost/relay/queue"
 	"gatepost/relay/resolver"
 	"gatepost/relay/verdict"
 )
@@ -62,16 +63,17 @@ func TestRoute(t *testing.T) {
 		{"twonull.example", "", verdict.Returned, verdict.NullMX, "5.1.10"},
 		{"own.example", "a", "", "", ""}, // RFC 5321, Section 5.1
 		{"ownbest.example", "", verdict.Returned, verdict.Loop, "5.4.6"},
-		{"many.example", "a b c d e f g h i j", "", "", ""},
+		{"many.example", "a b c d e f g h i j k", "", "", ""},
 		{"[192.0.2.7]", "192.0.2.7", "", "", ""},
 		{"[IPv6:2001:db8::7]", "2001:db8::7", "", "", ""},
 		{"[192.0.2]", "", verdict.Returned, verdict.NoRoute, "5.1.2"},
 	} {
-		hosts, no := d.route(t.Context(), c.domain)
+		a := &attempt{d: d, m: queue.Message{Domain: c.domain}, ev: new(verdict.Evidence)}
+		hosts, no := a.hosts(t.Context())
 		var names []string
 		for _, h := range hosts {
 			if h.name == "" {
-				h.name = h.addr.String()
+				h.name = h.addrs[0].String()
 			}
 			names = append(names, h.name)
 		}
@@ -115,39 +117,6 @@ func TestMayDial(t *testing.T) {
 	} {
 		if got := MayDial(netip.MustParseAddr(addr)); got != want {
 			t.Errorf("MayDial(%s): got %v, want %v", addr, got, want)
-		}
-	}
-}
-
-func TestClassify(t *testing.T) {
-	for _, c := range []struct {
-		code     int
-		enhanced string
-		text     string
-		want     verdict.Reason
-	}{
-		{550, "5.1.1", "The account does not exist", verdict.NoSuchUser},
-		{550, "", "No such user here", verdict.NoSuchUser},
-		{450, "4.2.0", "Recipient address rejected: Greylisted, see help", verdict.Greylisted},
-		{451, "4.7.1", "Please try again in 5 minutes", verdict.Greylisted},
-		{452, "4.2.2", "over quota", verdict.MailboxFull},
-		{552, "5.2.2", "Mailbox full", verdict.MailboxFull},
-		{552, "5.3.4", "Message size exceeds fixed limit", verdict.TooBig},
-		{552, "", "too much mail data", verdict.TooBig},
-		{554, "5.7.1", "Service unavailable; client host blocked using a blocklist", verdict.BlockedByList},
-		{421, "4.7.0", "Too many connections, slow down", verdict.RateLimited},
-		{421, "4.7.28", "unusual amount of mail", verdict.RateLimited},
-		{554, "5.4.6", "Too many hops", verdict.Loop},
-		{554, "5.6.7", "SMTPUTF8 needed", verdict.Unsupported},
-		{451, "4.3.0", "Internal error", verdict.Unknown},
-		{450, "4.1.1", "User unknown, maybe", verdict.Unknown},
-		{554, "5.7.1", "We do not like you", verdict.Refused},
-		{554, "5.7.1", "listed in zen (SBL)", verdict.BlockedByList},
-		{554, "5.7.1", "The request was garbled and absorbs no terrible words", verdict.Refused},
-		{599, "", "", verdict.Refused},
-	} {
-		if got := classify(c.code, c.enhanced, c.text); got != c.want {
-			t.Errorf("%d %s %q: got %s, want %s", c.code, c.enhanced, c.text, got, c.want)
 		}
 	}
 }

@@ -1,179 +1,18 @@
 package deliver
 
 import (
-	"bufio"
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/netip"
 	"strings"
-	"sync"
 	"testing"
-	"time"
+	"testing/iotest"
 
 	"gatepost/mtasts"
 	"gatepost/relay/queue"
-	"gatepost/relay/resolver"
-	"gatepost/relay/smtpc"
 	"gatepost/relay/spool"
 	"gatepost/relay/verdict"
 )
-
-// server is one MX host with a script. The zero value takes everything.
-type server struct {
-	greeting string   // instead of 220
-	offers   []string // EHLO keywords
-	maxRcpts int      // of one transaction; more get 452. 0: no limit
-	down     bool     // connections are refused
-	starttls bool     // STARTTLS is offered and its handshake fails
-
-	oneMail bool // a second MAIL of a session is refused with 503
-
-	mu    sync.Mutex
-	mails [][]string // recipients of each message
-	talks int        // sessions
-}
-
-// world is a Resolver and a Dial for servers by host name, in the order of
-// their preference.
-type world struct {
-	domain string // that of the MX records
-	names  []string
-	hosts  map[string]*server
-	addrs  map[string][]string // of a host; the default is one, 203.0.113.N
-}
-
-func (w *world) addr(i int) string { return fmt.Sprintf("203.0.113.%d", i+1) }
-
-func (w *world) LookupMX(_ context.Context, domain string) ([]resolver.MX, error) {
-	if domain != w.domain {
-		return nil, &resolver.Error{Name: domain, Type: "MX", Kind: resolver.ErrNXDomain}
-	}
-	var out []resolver.MX
-	for i, n := range w.names {
-		out = append(out, resolver.MX{Host: n, Pref: uint16(i)})
-	}
-	return out, nil
-}
-
-func (w *world) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
-	var out []netip.Addr
-	for i, n := range w.names {
-		if n == host {
-			out = append(out, netip.MustParseAddr(w.addr(i)))
-		}
-	}
-	for _, a := range w.addrs[host] {
-		out = append(out, netip.MustParseAddr(a))
-	}
-	if len(out) == 0 {
-		return nil, &resolver.Error{Name: host, Type: "A", Kind: resolver.ErrNoData}
-	}
-	return out, nil
-}
-
-func (w *world) dial(_ context.Context, _, addr string) (net.Conn, error) {
-	for i, n := range w.names {
-		if s := w.hosts[n]; addr == w.addr(i)+":25" && !s.down {
-			here, there := net.Pipe()
-			go s.serve(there)
-			return here, nil
-		}
-	}
-	return nil, errors.New("connection refused")
-}
-
-func (s *server) serve(c net.Conn) {
-	defer c.Close()
-	s.mu.Lock()
-	s.talks++
-	s.mu.Unlock()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-	br := bufio.NewReader(c)
-	// A pipelined group is answered when it is read: the pipe has no buffer.
-	var out bytes.Buffer
-	say := func(line string) { out.WriteString(line + "\r\n") }
-	if s.greeting != "" {
-		_, _ = io.WriteString(c, s.greeting+"\r\n")
-		return
-	}
-	say("220 mx ESMTP")
-	var rcpts []string
-	begun := false
-	for {
-		if br.Buffered() == 0 {
-			if _, err := c.Write(out.Bytes()); err != nil {
-				return
-			}
-			out.Reset()
-		}
-		line, err := br.ReadString('\n')
-		if err != nil {
-			return
-		}
-		switch verb, _, _ := strings.Cut(strings.ToUpper(strings.TrimSpace(line)), " "); verb {
-		case "EHLO":
-			say("250-mx")
-			for _, o := range s.offers {
-				say("250-" + o)
-			}
-			if s.starttls {
-				say("250-STARTTLS")
-			}
-			say("250 HELP")
-		case "STARTTLS":
-			_, _ = io.WriteString(c, "220 go on\r\n")
-			_, _ = br.ReadByte()
-			_, _ = c.Write([]byte{21, 3, 1, 0, 2, 2, 70}) // alert: protocol_version
-			return
-		case "MAIL":
-			if s.oneMail && begun {
-				say("503 5.5.1 One message is enough")
-				continue
-			}
-			begun = true
-			say("250 2.1.0 OK")
-		case "RCPT":
-			if s.maxRcpts > 0 && len(rcpts) >= s.maxRcpts {
-				say("452 4.5.3 Too many recipients")
-				continue
-			}
-			rcpts = append(rcpts, strings.TrimSpace(line))
-			say("250 2.1.5 OK")
-		case "DATA":
-			_, _ = io.WriteString(c, out.String()+"354 go on\r\n")
-			out.Reset()
-			for line != ".\r\n" {
-				if line, err = br.ReadString('\n'); err != nil {
-					return
-				}
-			}
-			s.mu.Lock()
-			s.mails = append(s.mails, rcpts)
-			s.mu.Unlock()
-			rcpts = nil
-			say("250 2.0.0 OK")
-		case "QUIT":
-			_, _ = io.WriteString(c, "221 bye\r\n")
-			return
-		default:
-			say("250 OK")
-		}
-	}
-}
-
-func (w *world) deliverer(p Policies) *Deliverer {
-	if w.domain == "" {
-		w.domain = "a.example"
-	}
-	return New(Config{
-		Hostname: "g.example", Resolver: w, Policies: p,
-		SMTP: smtpc.Config{Dial: w.dial, Hello: "g.example"},
-	})
-}
 
 // letter is a message with a body for n recipients.
 func letter(n int) queue.Message {
@@ -183,8 +22,12 @@ func letter(n int) queue.Message {
 		m.Rcpts = append(m.Rcpts, i)
 		m.Envelope.Rcpts = append(m.Envelope.Rcpts, spool.Rcpt{Addr: fmt.Sprintf("y%d@a.example", i)})
 	}
-	m.Body = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("Subject: x\r\n\r\nhi\r\n")), nil }
+	m.Body = body("Subject: x\r\n\r\nhi\r\n")
 	return m
+}
+
+func body(text string) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil }
 }
 
 var noPolicy = &saved{answer: mtasts.Answer{RecordChecked: true}}
@@ -196,7 +39,7 @@ func TestDomainWithULabels(t *testing.T) {
 	w := &world{domain: "xn--bcher-kva.example", names: []string{"mx.a.example"}, hosts: map[string]*server{"mx.a.example": s}}
 	m := letter(1)
 	m.Domain, m.Envelope.Rcpts[0].Addr, m.Envelope.SMTPUTF8 = "bücher.example", "y@bücher.example", true
-	got := one(t, w.deliverer(noPolicy).Deliver(t.Context(), m)).Verdict
+	got := one(t, w.deliverer(t, noPolicy).Deliver(t.Context(), m)).Verdict
 	if got.Outcome != verdict.Delivered || got.Domain != "xn--bcher-kva.example" {
 		t.Errorf("got %s for %s (%s), want it delivered", got.Outcome, got.Domain, got.Detail)
 	}
@@ -224,7 +67,8 @@ func TestUnsupportedTriesTheNextHost(t *testing.T) {
 			}}
 			m := letter(1)
 			m.Envelope.SMTPUTF8 = true
-			got := one(t, w.deliverer(noPolicy).Deliver(t.Context(), m)).Verdict
+			m.Body = body("Subject: Größe\r\n\r\nhi\r\n")
+			got := one(t, w.deliverer(t, noPolicy).Deliver(t.Context(), m)).Verdict
 			if got.Outcome != c.outcome || got.Reason != c.reason {
 				t.Errorf("got %s, %s (%s), want %s, %s", got.Outcome, got.Reason, got.Detail, c.outcome, c.reason)
 			}
@@ -251,7 +95,7 @@ func TestManyRecipients(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := c.server
 			w := &world{names: []string{"mx.a.example"}, hosts: map[string]*server{"mx.a.example": s}}
-			results := w.deliverer(noPolicy).Deliver(t.Context(), letter(250))
+			results := w.deliverer(t, noPolicy).Deliver(t.Context(), letter(250))
 			seen := map[int]bool{}
 			for _, r := range results {
 				if r.Verdict.Outcome != verdict.Delivered || seen[r.Rcpt] {
@@ -266,16 +110,17 @@ func TestManyRecipients(t *testing.T) {
 	}
 }
 
-// A server that wants no second transaction refuses nobody with that.
+// A server that wants no second transaction refuses nobody with that: the
+// others go in a further session at once (RFC 9422, Section 4.1).
 func TestOneMessageInASession(t *testing.T) {
 	for _, s := range []*server{{oneMail: true}, {oneMail: true, offers: []string{"LIMITS MAILMAX=1"}}} {
 		w := &world{names: []string{"mx.a.example"}, hosts: map[string]*server{"mx.a.example": s}}
 		n := map[verdict.Outcome]int{}
-		for _, r := range w.deliverer(noPolicy).Deliver(t.Context(), letter(150)) {
+		for _, r := range w.deliverer(t, noPolicy).Deliver(t.Context(), letter(150)) {
 			n[r.Verdict.Outcome]++
 		}
-		if n[verdict.Delivered] != 100 || n[verdict.Deferred] != 50 {
-			t.Errorf("%v: got %v, want 100 delivered, 50 deferred", s.offers, n)
+		if n[verdict.Delivered] != 150 || s.talks != 2 {
+			t.Errorf("%v: got %v in %d sessions, want 150 delivered in 2", s.offers, n, s.talks)
 		}
 	}
 }
@@ -292,7 +137,7 @@ func TestAReplyOutranksSilence(t *testing.T) {
 		},
 		addrs: map[string][]string{"mx1.a.example": {"2001:db8::1"}},
 	}
-	got := one(t, w.deliverer(noPolicy).Deliver(t.Context(), letter(1))).Verdict
+	got := one(t, w.deliverer(t, noPolicy).Deliver(t.Context(), letter(1))).Verdict
 	if got.Code != 421 || got.Reason != verdict.RateLimited || got.MX != "mx1.a.example" || got.Addr != "203.0.113.1" {
 		t.Errorf("got code %d, %s of %s %s; want 421, %s of mx1", got.Code, got.Reason, got.MX, got.Addr, verdict.RateLimited)
 	}
@@ -312,7 +157,7 @@ func TestClearAfterBrokenTLS(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := &server{starttls: true}
 			w := &world{names: []string{"mx.a.example"}, hosts: map[string]*server{"mx.a.example": s}}
-			got := one(t, w.deliverer(&saved{answer: c.answer}).Deliver(t.Context(), letter(1))).Verdict
+			got := one(t, w.deliverer(t, &saved{answer: c.answer}).Deliver(t.Context(), letter(1))).Verdict
 			if got.Outcome != verdict.Delivered || got.Protection != verdict.Clear || got.Reason != c.reason || !strings.Contains(got.Detail, "TLS was tried first") {
 				t.Errorf("got %s, %s, %s, %q; want delivered, clear, %s, TLS was tried first", got.Outcome, got.Protection, got.Reason, got.Detail, c.reason)
 			}
@@ -320,7 +165,7 @@ func TestClearAfterBrokenTLS(t *testing.T) {
 	}
 	s := &server{starttls: true}
 	w := &world{names: []string{"mx.a.example"}, hosts: map[string]*server{"mx.a.example": s}}
-	got := one(t, w.deliverer(&saved{answer: enforce("1", "mx.a.example")}).Deliver(t.Context(), letter(1))).Verdict
+	got := one(t, w.deliverer(t, &saved{answer: enforce("1", "mx.a.example")}).Deliver(t.Context(), letter(1))).Verdict
 	if got.Outcome != verdict.Held || len(s.mails) != 0 || s.talks != 1 {
 		t.Errorf("enforce: got %s after %d sessions, %d messages sent; want held after one", got.Outcome, s.talks, len(s.mails))
 	}
@@ -333,8 +178,70 @@ func TestPolicyEvidenceIsBounded(t *testing.T) {
 		a.Policy.MX = append(a.Policy.MX, fmt.Sprintf("m%d.example", i))
 	}
 	w := &world{names: []string{"other.example"}, hosts: map[string]*server{"other.example": {}}}
-	got := one(t, w.deliverer(&saved{answer: a}).Deliver(t.Context(), letter(1))).Verdict
+	got := one(t, w.deliverer(t, &saved{answer: a}).Deliver(t.Context(), letter(1))).Verdict
 	if got.Outcome != verdict.Held || len(got.PolicyMX) > 20 {
 		t.Errorf("got %s with %d hosts of the policy, want held with at most 20", got.Outcome, len(got.PolicyMX))
+	}
+}
+
+// A connection that is lost in the handshake is a fault of the network, no
+// evidence about the server's TLS: the message waits, it is not held.
+func TestLostInTheHandshake(t *testing.T) {
+	s := &server{drops: true, starttls: true}
+	v := deliverN(t, single(s).deliverer(t, &saved{answer: enforce("1", "mx.a.example")}), 1)[0]
+	if v.Outcome != verdict.Deferred || v.Reason != verdict.ConnectTimeout {
+		t.Errorf("got %s, %s (%s), want deferred, %s", v.Outcome, v.Reason, v.Detail, verdict.ConnectTimeout)
+	}
+	if mails, _, _ := s.count(); mails != 0 {
+		t.Error("the message went out in clear")
+	}
+}
+
+// An address that may not be written to the wire is returned, each recipient
+// for itself (RFC 5321, Section 4.1.2).
+func TestAddressesThatCannotBeSent(t *testing.T) {
+	s := &server{}
+	m := letter(2)
+	m.Envelope.Rcpts[0].Addr = "a b@a.example"
+	for _, r := range single(s).deliverer(t, noPolicy).Deliver(t.Context(), m) {
+		want, code := verdict.Delivered, "2.0.0"
+		if r.Rcpt == 0 {
+			want, code = verdict.Returned, "5.1.3"
+		}
+		if v := r.Verdict; v.Outcome != want || v.Enhanced != code {
+			t.Errorf("recipient %d: got %s, %s, want %s, %s", r.Rcpt, v.Outcome, v.Enhanced, want, code)
+		}
+	}
+	m = letter(1)
+	m.Envelope.From = "a b@office.example"
+	if v := one(t, single(s).deliverer(t, noPolicy).Deliver(t.Context(), m)).Verdict; v.Outcome != verdict.Returned || v.Enhanced != "5.1.7" {
+		t.Errorf("the sender: got %s, %s, want returned, 5.1.7", v.Outcome, v.Enhanced)
+	}
+}
+
+// Lines with a bare CR or LF never leave (RFC 5321, Section 2.3.8), and a
+// message that cannot be read is not sent by halves.
+func TestBodiesThatCannotBeSent(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		body    func() (io.ReadCloser, error)
+		outcome verdict.Outcome
+	}{
+		{"bare LF", body("Subject: x\n\nhi\n"), verdict.Returned},
+		{"bare CR", body("Subject: x\r\n\r\nh\ri\r\n"), verdict.Returned},
+		{"missing", func() (io.ReadCloser, error) { return nil, errors.New("no such record") }, verdict.Deferred},
+		{"damaged", func() (io.ReadCloser, error) {
+			return io.NopCloser(io.MultiReader(strings.NewReader("Subject: x\r\n"), iotest.ErrReader(errors.New("bad checksum")))), nil
+		}, verdict.Deferred},
+	} {
+		for _, offers := range [][]string{nil, {"8BITMIME"}} { // read while it is sent, and before
+			s := &server{offers: offers}
+			m := letter(1)
+			m.Body = c.body
+			v := one(t, single(s).deliverer(t, noPolicy).Deliver(t.Context(), m)).Verdict
+			if mails, _, _ := s.count(); v.Outcome != c.outcome || mails != 0 {
+				t.Errorf("%s: got %s (%s), %d messages; want %s, none", c.name, v.Outcome, v.Detail, mails, c.outcome)
+			}
+		}
 	}
 }

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -129,6 +130,31 @@ func TestDeadDomainExpiry(t *testing.T) {
 	})
 }
 
+// A single message to a dead domain ends on the word of its last attempt when
+// that is fresh, else on that of one more.
+func TestSingleDeadExpiry(t *testing.T) {
+	for _, tt := range []struct {
+		wait  time.Duration
+		final bool // the last attempt was made as such
+	}{{time.Hour, false}, {3 * time.Hour, true}} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t)
+			r.stop()
+			r.cfg.Schedule = []time.Duration{tt.wait}
+			r.cfg.Lifetime = 11*time.Hour + 30*time.Minute
+			r.start()
+			r.fake.setAnswer(unreachableAfter(time.Second))
+			r.send("x@dead.example")
+			time.Sleep(12 * time.Hour)
+			r.wantBounces("x@dead.example connect-timeout")
+			attempts := r.fake.to("dead.example")
+			if got := attempts[len(attempts)-1].final; got != tt.final {
+				t.Errorf("every %v: the last attempt was final: %v, want %v", tt.wait, got, tt.final)
+			}
+		})
+	}
+}
+
 // Many dead domains together leave most of the attempts to the others.
 func TestManyDeadDomains(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -204,62 +230,6 @@ func TestRetryDomain(t *testing.T) {
 	})
 }
 
-func TestRemove(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t)
-		r.fake.setAnswer(func(m Message, addr string) verdict.Verdict {
-			if m.Tries > 0 {
-				time.Sleep(time.Minute)
-			}
-			return verdict.Verdict{Outcome: verdict.Held, Reason: verdict.CertificateExpired}
-		})
-		waiting, active, kept := r.send("x@a.example", "y@b.example"), r.send("x@c.example"), r.send("x@d.example")
-		synctest.Wait()
-		r.queue.RetryNow(active)
-		time.Sleep(time.Second)
-		n, err := r.queue.Remove(t.Context(), waiting, active, "nonsense")
-		if n != 2 || err != nil {
-			t.Errorf("got %d, %v, want 2", n, err)
-		}
-		if _, ok := r.queue.Get(waiting); ok {
-			t.Error("a removed message is still there")
-		}
-		if _, ok := r.queue.Get(active); !ok {
-			t.Error("a message is gone while it is being sent")
-		}
-		time.Sleep(2 * time.Minute)
-		r.wantWaiting(1)
-		if _, ok := r.queue.Get(kept); !ok {
-			t.Error("another message is gone")
-		}
-		r.wantBounces()
-		if c := r.queue.Counts(); c.Held != 1 || c.Domains != 1 {
-			t.Errorf("got %+v", c)
-		}
-	})
-}
-
-func TestRemoveFails(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t)
-		r.fake.setAnswer(always(verdict.Held, verdict.CertificateExpired))
-		id := r.send("x@a.example")
-		synctest.Wait()
-		r.disk.setBroken(true)
-		if n, err := r.queue.Remove(t.Context(), id); n != 1 || err == nil {
-			t.Errorf("got %d, %v, want an error", n, err)
-		}
-		r.disk.setBroken(false)
-		time.Sleep(2 * time.Minute)
-		r.fake.setAnswer(nil)
-		time.Sleep(time.Hour)
-		r.wantWaiting(0)
-		if got := len(r.fake.to("a.example")); got < 2 {
-			t.Errorf("got %d attempts, want it to go on", got)
-		}
-	})
-}
-
 func TestList(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -284,6 +254,16 @@ func TestList(t *testing.T) {
 			{"state", ListOptions{State: verdict.Held}, []int{0, 2, 4, 6, 8}},
 			{"page", ListOptions{After: ids[3], Limit: 2}, []int{4, 5}},
 			{"page of a domain", ListOptions{After: ids[3], Limit: 2, Domain: "grey.example"}, []int{5, 7}},
+			{"newest first", ListOptions{Newest: true, Limit: 3}, []int{9, 8, 7}},
+			{"older page", ListOptions{Newest: true, After: ids[7], Limit: 2}, []int{6, 5}},
+			{"older page of a domain", ListOptions{Newest: true, After: ids[7], Limit: 2, Domain: "GREY.example"}, []int{5, 3}},
+			{"the last page", ListOptions{Newest: true, After: ids[1]}, []int{0}},
+			{"beyond", ListOptions{After: ids[9]}, nil},
+			{"before the first", ListOptions{Newest: true, After: ids[0]}, nil},
+			{"sender", ListOptions{From: "ANNA@office"}, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}},
+			{"another sender", ListOptions{From: "bob@"}, nil},
+			{"recipient", ListOptions{Rcpt: "x@GREY", Limit: 2}, []int{1, 3}},
+			{"unknown domain", ListOptions{Domain: "nobody.example"}, nil},
 			{"nothing", ListOptions{Domain: "grey.example", State: verdict.Held}, nil},
 		}
 		check := func() {
@@ -302,14 +282,77 @@ func TestList(t *testing.T) {
 			}
 		}
 		check()
-		r.queue.Remove(t.Context(), ids[6], ids[7])
-		tests[0].want = []int{0, 1, 2, 3, 4, 5, 8, 9}
-		tests[1].want = []int{1, 3, 5, 9}
-		tests[2].want = []int{0, 2, 4, 8}
-		tests[4].want = []int{5, 9}
+		if _, err := r.queue.Delete([]spool.ID{ids[6], ids[7]}, "anna"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(16 * time.Minute)
+		for i := range tests {
+			switch tests[i].name {
+			case "newest first":
+				tests[i].want = []int{9, 8, 5}
+			case "older page", "older page of a domain":
+				tests[i].o.After = ids[6] // one that is gone
+				tests[i].want = map[string][]int{"older page": {5, 4}, "older page of a domain": {5, 3}}[tests[i].name]
+			case "page of a domain":
+				tests[i].want = []int{5, 9}
+			default:
+				tests[i].want = slices.DeleteFunc(tests[i].want, func(i int) bool { return i == 6 || i == 7 })
+			}
+		}
 		check()
 		r.restart()
 		check()
+	})
+}
+
+// Pages join without a gap in both directions, also where few of many messages
+// are asked for, and the oldest is known all the time.
+func TestListManyPages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.setReady(false)
+		const n = 3 * listChunk
+		domain := func(i int) string {
+			if i%700 == 0 {
+				return "rare.example"
+			}
+			return "often.example"
+		}
+		for i := range n {
+			r.send("x@" + domain(i))
+		}
+		all := r.queue.List(ListOptions{})
+		for _, o := range []ListOptions{{Limit: 999}, {Limit: 999, Newest: true}, {Rcpt: "@rare", Limit: 3}, {Domain: "often.example", Newest: true, Limit: 1500}} {
+			var want, got []spool.ID
+			for _, e := range all {
+				if (o.Rcpt == "" || e.Rcpts[0].Domain == "rare.example") && (o.Domain == "" || e.Rcpts[0].Domain == o.Domain) {
+					want = append(want, e.ID)
+				}
+			}
+			if o.Newest {
+				slices.Reverse(want)
+			}
+			for page := r.queue.List(o); len(page) > 0; page = r.queue.List(o) {
+				if len(page) > o.Limit {
+					t.Fatalf("%+v: a page of %d", o, len(page))
+				}
+				for _, e := range page {
+					got = append(got, e.ID)
+				}
+				o.After = got[len(got)-1]
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%+v: got %d ids, want %d in order", o, len(got), len(want))
+			}
+		}
+		r.setReady(true)
+		for r.queue.Counts().Waiting > 0 {
+			time.Sleep(time.Millisecond)
+			if c, list := r.queue.Counts(), r.queue.List(ListOptions{Limit: 1}); len(list) > 0 && c.Oldest.After(list[0].Received) {
+				t.Fatalf("the oldest is of %v, listed first is one of %v", c.Oldest, list[0].Received)
+			}
+		}
+		r.wantEmpty()
 	})
 }
 
@@ -337,7 +380,7 @@ func TestTimesInTheFuture(t *testing.T) {
 		if got := len(r.fake.to("a.example")); got != 2 {
 			t.Errorf("got %d attempts, want another one within the longest wait", got)
 		}
-		if e, _ := r.queue.Get(id); !e.Expires.Equal(start.Add(DefaultLifetime + time.Hour)) {
+		if e, _ := r.queue.Lookup(id); !e.Expires.Equal(start.Add(DefaultLifetime + time.Hour)) {
 			t.Errorf("expires %v, want five days after the first attempt by the right clock", e.Expires)
 		}
 	})

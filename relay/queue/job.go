@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"container/heap"
 	"slices"
 	"strings"
 	"time"
@@ -14,15 +13,37 @@ import (
 type message struct {
 	id  spool.ID
 	env *spool.Envelope
-	// expires is zero until it is known, and final once dated, see
-	// makeReady.
+	// expires is zero until it is known, and final once dated, see date.
 	expires time.Time
 	dated   bool
+	gone    bool // no open recipient is left
+	oldest  int32
 	// verdicts holds the last verdict of each recipient, nil before the
 	// first.
 	verdicts []*verdict.Verdict
 	jobs     []*job // those with open recipients
-	gone     bool   // no open recipient is left
+	hold     *hold  // nil when no person has touched it
+}
+
+// hold is what people have done to a message.
+type hold struct {
+	pause  *Pause
+	action *action   // not in force yet
+	fate   *action   // in force
+	grace  time.Time // it does not expire before; see resumeGrace
+}
+
+// touched returns the hold of a message, new if need be.
+func (m *message) touched() *hold {
+	if m.hold == nil {
+		m.hold = &hold{}
+	}
+	return m.hold
+}
+
+// parked reports whether the jobs of the message are set aside.
+func (m *message) parked() bool {
+	return m.hold != nil && (m.hold.pause != nil || m.hold.action != nil)
 }
 
 // class says under which counts the message falls.
@@ -40,12 +61,13 @@ func (m *message) class() (held, deferred, untried bool) {
 	return held, deferred, untried
 }
 
-type jobState int
+type jobState uint8
 
 const (
-	jobWaiting jobState = iota // its timer runs
-	jobReady                   // in a list of its domain
-	jobActive                  // being worked on
+	jobWaiting jobState = iota // on the agenda
+	jobReady                   // in a line of its domain
+	jobParked                  // waits for a person
+	jobActive                  // being worked on, or about to be
 	jobGone
 )
 
@@ -54,90 +76,100 @@ type job struct {
 	msg    *message
 	domain *domain
 	rcpts  []int
-	tries  int
 	next   time.Time
-	state  jobState
-	timer  timer
+	tries  int32
+	// Places in Queue.alarms, Queue.reminders and domain.jobs, plus one.
+	alarm, reminder, member int32
+	state                   jobState
 	// urgent jobs do not wait for the probe of a suspect domain: somebody
 	// asked for them, or their time is over.
 	urgent bool
 	// network says that the last attempt failed before anybody answered.
 	network bool
-	remove  bool // somebody removed the message during the attempt
+	told    bool // no notice of delay is due any more
+	// counted says that it counts as unrecorded.
+	counted bool
+	doomed  bool // the fate of its message is in left
 
-	// What the last attempt, number attempt, left to be done. While there is
-	// any, the job makes no further attempt.
-	attempt int
-	record  []spool.Outcome // to be recorded
-	failed  []Result        // to be returned: the notice is not in the spool yet
+	line           *line // while ready
+	before, behind *job  // in the line
+
+	// left is what remains to be done after an attempt; nil when there is
+	// nothing. While there is something, the job makes no further attempt.
+	left *leftover
+}
+
+// leftover is what an attempt, or a person, has left to be written down.
+type leftover struct {
+	attempt   int       // its number
+	record    []pending // to be recorded
+	succeeded []Result  // delivered; a notice is due first
+	failed    []Result  // to be returned; a notice is due first
+	failures  int       // of a notice of success
+	// lost is the word of the last probe for a job whose time is over: all its
+	// recipients are returned.
+	lost *verdict.Verdict
+}
+
+// pending is an outcome on its way to the spool. The evidence goes into the
+// event alone.
+type pending struct {
+	spool.Outcome
+	evidence *verdict.Evidence
 }
 
 // domain is a recipient domain with jobs.
 type domain struct {
 	name   string
-	jobs   map[*job]struct{}
-	urgent []*job // ready, not waiting for a probe
-	ready  []*job // ready
+	jobs   []*job // in no order
+	urgent lines  // ready, not waiting for a probe
+	ready  lines
 	active int
-	queued bool // in a ring of the queue
-	good   bool // it has answered since it is known
-	timer  timer
+	wake   int32 // its place in Queue.wakes, plus one
+	turn   bool  // the last job was an urgent one
+	good   bool  // it has answered since it is known
 
-	failures int       // probes in a row that nobody answered
-	probeAt  time.Time // when the next probe may go
-	failedAt time.Time
-	last     *verdict.Verdict // of the last failure
+	pause *Pause
+	grace time.Time // nothing expires before; see resumeGrace
+
+	failures  int       // probes in a row that nobody answered
+	probeAt   time.Time // when the next probe may go
+	failedAt  time.Time
+	rateAt    time.Time        // when the next attempt may begin
+	last      *verdict.Verdict // of the last failure
+	unreached []*job           // those that went as probes
+	alike     *verdict.Verdict // the newest that a job keeps, see leanVerdict
 }
 
-// timer is an element of the heap: it belongs to a job or to a domain.
-type timer struct {
-	at     time.Time
-	index  int // in the heap plus one; 0 when it does not run
-	job    *job
-	domain *domain
+// linesOf returns the lines that a ready job is, or is to be, in.
+func (d *domain) linesOf(urgent bool) *lines {
+	if urgent {
+		return &d.urgent
+	}
+	return &d.ready
 }
 
-// timerHeap is ordered by time.
-type timerHeap []*timer
-
-func (h timerHeap) Len() int           { return len(h) }
-func (h timerHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
-func (h timerHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i+1, j+1
-}
-
-// Push implements heap.Interface.
-func (h *timerHeap) Push(x any) {
-	t := x.(*timer)
-	t.index = len(*h) + 1
-	*h = append(*h, t)
-}
-
-// Pop implements heap.Interface.
-func (h *timerHeap) Pop() any {
-	old := *h
-	t := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	t.index = 0
-	return t
-}
-
-// set starts or moves a timer.
-func (h *timerHeap) set(t *timer, at time.Time) {
-	t.at = at
-	if t.index > 0 {
-		heap.Fix(h, t.index-1)
-	} else {
-		heap.Push(h, t)
+// join adds a job to its domain.
+func (q *Queue) join(j *job) {
+	d := j.domain
+	d.jobs = append(d.jobs, j)
+	j.member = int32(len(d.jobs))
+	if len(d.jobs) == 1 {
+		q.counts.Domains++
 	}
 }
 
-// stop takes a timer out of the heap if it runs.
-func (h *timerHeap) stop(t *timer) {
-	if t.index > 0 {
-		heap.Remove(h, t.index-1)
+// leave takes a job out of its domain.
+func (q *Queue) leave(j *job) {
+	d, end := j.domain, len(j.domain.jobs)-1
+	last := d.jobs[end]
+	d.jobs[j.member-1], last.member = last, j.member
+	d.jobs[end] = nil
+	d.jobs = d.jobs[:end]
+	j.member = 0
+	if end == 0 {
+		d.jobs = nil
+		q.counts.Domains--
 	}
 }
 
@@ -148,13 +180,31 @@ func domainOf(addr string) string {
 
 // search returns the place of id in the order, or where it would be.
 func (q *Queue) search(id spool.ID) int {
+	if n := len(q.order); n == 0 || q.order[n-1].id < id {
+		return n // a new one
+	}
 	i, _ := slices.BinarySearchFunc(q.order, id, func(m *message, id spool.ID) int { return strings.Compare(m.id, id) })
 	return i
 }
 
-// tidy takes messages that are gone out of the order when they are many.
+// find returns a waiting message, or nil.
+func (q *Queue) find(id spool.ID) *message {
+	if i := q.search(id); i < len(q.order) && q.order[i].id == id && !q.order[i].gone {
+		return q.order[i]
+	}
+	return nil
+}
+
+// tidy takes messages that are gone out of the order: at its front at once,
+// elsewhere when they are many.
 func (q *Queue) tidy() {
-	if q.gone++; q.gone > len(q.order)/2 {
+	q.gone++
+	for len(q.order) > 0 && q.order[0].gone {
+		q.order[0] = nil
+		q.order = q.order[1:]
+		q.gone--
+	}
+	if q.gone > 64+len(q.order)/4 {
 		q.order = slices.DeleteFunc(q.order, func(m *message) bool { return m.gone })
 		q.gone = 0
 	}

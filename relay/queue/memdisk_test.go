@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"gatepost/relay/spool"
 )
@@ -17,6 +18,7 @@ type memDisk struct {
 	mu     sync.Mutex
 	files  map[string]*memFile
 	broken bool
+	flush  time.Duration // how long a flush takes
 }
 
 func newMemDisk() *memDisk { return &memDisk{files: make(map[string]*memFile)} }
@@ -64,6 +66,12 @@ func (d *memDisk) SyncDir() error { return nil }
 
 func (d *memDisk) Space() (total, free int64, err error) { return 1 << 40, 1 << 39, nil }
 
+func (d *memDisk) setFlush(flush time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.flush = flush
+}
+
 func (d *memDisk) setBroken(broken bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -106,6 +114,10 @@ func (f *memFile) Allocate(size int64) error {
 }
 
 func (f *memFile) Sync() error {
+	f.disk.mu.Lock()
+	flush := f.disk.flush
+	f.disk.mu.Unlock()
+	time.Sleep(flush)
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
 	if f.disk.broken {

@@ -4,77 +4,52 @@
 // It holds what is waiting in memory, restored from the spool at start, and
 // records every outcome in the spool before anything follows from it. It
 // knows neither SMTP nor TLS: a [Deliverer] makes the attempt. It does not
-// write notices: Config.Bounce does.
+// write notices: Config.Notify does.
 //
 // # Fairness
 //
-// The unit of work is a job: the recipients of one message in one domain.
-// Domains with jobs that are due take turns. A domain that cannot be reached
-// at all (no DNS, no route, no connection) is suspect: one probe at a time is
-// sent there, at the intervals of the schedule and at most 30 minutes apart,
-// its other jobs wait for the probe, and all suspect domains together get at
-// most a quarter of the attempts. The first answer sets them free.
+// The unit of work is a job: the recipients of one message in one domain. The
+// senders (login, else envelope sender, else client address) whose jobs are
+// due take turns over all domains, one job each, and inside a domain they take
+// turns too: ten thousand messages of one sender do not delay the single one
+// of another.
+//
+// A domain that cannot be reached at all (no DNS, no route, no connection) is
+// suspect: one probe at a time is sent there, at the intervals of the schedule
+// and at most 30 minutes apart, its other jobs wait for the probe, and all
+// suspect domains together get at most a quarter of the attempts. The first
+// answer sets them free.
 //
 // # Promises
 //
 // A recipient with a recorded outcome of delivered, returned or removed is
 // never tried again. A failure is recorded as returned only after the notice
 // about it is in the spool; a crash in between may send the notice twice, but
-// never loses it. While Config.Ready is false nothing is tried and nothing
-// expires.
+// never loses it. While Config.Ready is false nothing is tried, nothing
+// expires and nobody is told anything.
+//
+// An attempt frees its place among Config.Parallel as soon as its end is known,
+// before the spool has flushed it, so that the flushes of many attempts are
+// one. A power cut in that time leaves messages that were delivered and are not
+// recorded as such: they are delivered a second time, never lost (RFC 5321,
+// Section 4.2.5 allows the one and not the other). At most 256 attempts, and
+// those going on, may be in that state; while the spool cannot record, no
+// further attempt begins. When Run returns all of them are recorded, or the
+// spool has refused them.
+//
+// Pausing outlives a restart when Config.SavePauses is set. An action that can
+// still be undone does not: after a restart its messages wait as before.
 package queue
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"sync"
 	"time"
 
 	"gatepost/relay/event"
 	"gatepost/relay/spool"
-	"gatepost/relay/verdict"
 )
-
-// Message is what one attempt is about: one message and those of its open
-// recipients that are in one domain.
-type Message struct {
-	ID       spool.ID
-	Envelope spool.Envelope
-	// Rcpts are indexes into Envelope.Rcpts, at least one, all of Domain.
-	Rcpts  []int
-	Domain string // lower case, as in the addresses
-	Tries  int    // attempts before this one
-	// Body opens the bytes of the message, CRLF, exactly as accepted. It may
-	// be called several times; the caller closes what it gets. A read error
-	// means that the message must not be completed.
-	Body    func() (io.ReadCloser, error)
-	Expires time.Time
-	// Final says that this is the last attempt: what is not delivered now is
-	// returned to the sender.
-	Final bool
-}
-
-// Result is the end of an attempt for one recipient.
-type Result struct {
-	Rcpt    int // index into Message.Envelope.Rcpts
-	Verdict verdict.Verdict
-	// Unsettled says that the recipient must be tried again even after the
-	// last attempt: a failure may not be made permanent yet (RFC 8461, Section
-	// 5.1). It does not count for delivered and returned.
-	Unsettled bool
-}
-
-// Deliverer makes one attempt.
-//
-// Deliver returns one Result for each of m.Rcpts; a recipient without a result
-// counts as deferred. A Verdict's Outcome is delivered, held, deferred or
-// returned. When ctx ends Deliver must return soon, with honest results: a
-// recipient whose fate is not known is deferred. A panic is caught and counts
-// as deferred.
-type Deliverer interface {
-	Deliver(ctx context.Context, m Message) []Result
-}
 
 // Config configures a [Queue]. Spool and Deliver are required.
 type Config struct {
@@ -92,11 +67,24 @@ type Config struct {
 	// there is a network. While it is false nothing is attempted and nothing
 	// expires. Nil means always. It must not call the queue.
 	Ready func() bool
-	// Bounce puts a notice about failed into the queue, or decides that none
-	// is due (a null return path, NOTIFY=NEVER) and returns "". Only after it
-	// has returned without an error are the recipients recorded as returned;
-	// an error means that it is called again later. Nil means no notices.
-	Bounce func(ctx context.Context, m Message, failed []Result) (notice spool.ID, err error)
+	// RatePerMinute bounds how many attempts to one recipient domain begin in
+	// a minute, evenly spaced; zero means no bound.
+	RatePerMinute int
+	// DelayAfter is the age at which the sender of a message that still waits
+	// is told so; zero means four hours, less than zero never.
+	DelayAfter time.Duration
+	// Notify puts a notice into the queue, or decides that none is due and
+	// returns "". rs are the recipients that it is about, at least one. It is
+	// called before what it tells is recorded (see [Notice]); an error means
+	// that nothing is recorded and that it is called again later. It must not
+	// call methods of the queue other than Add. Nil means no notices.
+	Notify func(ctx context.Context, kind Notice, m Message, rs []Result) (notice spool.ID, err error)
+	// Pauses is what is paused from the start, as SavePauses got it.
+	Pauses []Pause
+	// SavePauses keeps what is paused over a restart. It is called for each
+	// change, one at a time, before the change is in force; an error undoes
+	// the change. Nil keeps nothing.
+	SavePauses func([]Pause) error
 	// Grace is how long attempts may go on after Run was told to end; zero
 	// means ten seconds.
 	Grace  time.Duration
@@ -111,19 +99,42 @@ type Queue struct {
 	cfg Config
 	log *slog.Logger
 
-	mu       sync.Mutex
-	messages map[spool.ID]*message
-	order    []*message // by id; some may be gone
-	gone     int        // how many of them
-	domains  map[string]*domain
-	timers   timerHeap
-	// healthy and suspect hold the domains that have a job to start, in turn.
-	healthy, suspect []*domain
+	// saving makes changes of the pauses one at a time. Take it before mu.
+	saving sync.Mutex
+
+	mu        sync.Mutex
+	order     []*message // by id; some may be gone
+	gone      int        // how many of them
+	waiting   int        // messages that are not gone
+	domains   map[string]*domain
+	alarms    agenda[*job]     // when a job is to be tried, or finished
+	reminders agenda[*job]     // when its sender is to be told of the delay
+	wakes     agenda[*domain]  // when a domain may start a job again
+	fates     agenda[*action]  // when an action takes effect
+	tried     agenda[*message] // held or deferred, by arrival
+	actions   map[string]*action
+
+	pause          *Pause // of all mail
+	pausedDomains  map[string]*Pause
+	pausedMessages map[spool.ID]*Pause
+	grace          time.Time // nothing expires before; see resumeGrace
+
+	// healthy and suspect hold lines of the domains that may start a job.
+	healthy, suspect turns
 	suspectTurn      bool
-	active           int // attempts going on
-	suspectActive    int // of them, to suspect domains
-	counts           Counts
-	running          sync.WaitGroup
+	unfinished       []*job // have something left, and nobody works on it
+
+	attempts      context.Context // of Run, nil while it does not run
+	active        int             // attempts going on
+	suspectActive int             // of them, to suspect domains
+	unrecorded    int             // attempts of which outcomes are not in the spool yet
+	finishing     int             // jobs of unfinished being worked on
+	telling       int             // notices of delay being written
+	counts        Counts
+	ready         bool      // Ready said so when it was asked last
+	quiet         time.Time // nobody is told of a delay before
+	sleep         time.Time // when Run means to wake
+	running       sync.WaitGroup
 
 	wake chan struct{}
 }
@@ -146,8 +157,8 @@ func New(cfg Config) *Queue {
 	if cfg.Ready == nil {
 		cfg.Ready = func() bool { return true }
 	}
-	if cfg.Bounce == nil {
-		cfg.Bounce = func(context.Context, Message, []Result) (spool.ID, error) { return "", nil }
+	if cfg.Notify == nil {
+		cfg.Notify = func(context.Context, Notice, Message, []Result) (spool.ID, error) { return "", nil }
 	}
 	if cfg.Grace <= 0 {
 		cfg.Grace = 10 * time.Second
@@ -158,16 +169,35 @@ func New(cfg Config) *Queue {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.DelayAfter == 0 {
+		cfg.DelayAfter = DefaultDelayAfter
+	}
 	q := &Queue{
-		cfg: cfg, log: cfg.Log,
-		messages: make(map[spool.ID]*message), domains: make(map[string]*domain),
+		cfg: cfg, log: cfg.Log, domains: make(map[string]*domain),
+		actions: make(map[string]*action), pausedDomains: make(map[string]*Pause), pausedMessages: make(map[spool.ID]*Pause),
 		wake: make(chan struct{}, 1),
 	}
+	q.alarms.index = func(j *job) *int32 { return &j.alarm }
+	q.reminders.index = func(j *job) *int32 { return &j.reminder }
+	q.wakes.index = func(d *domain) *int32 { return &d.wake }
+	q.fates.index = func(a *action) *int32 { return &a.due }
+	q.tried.index = func(m *message) *int32 { return &m.oldest }
 	if q.log == nil {
 		q.log = slog.New(slog.DiscardHandler)
 	}
-	for _, s := range cfg.Spool.Messages() {
-		q.restore(s)
+	// Before the messages: those of a paused domain find it paused.
+	for _, p := range cfg.Pauses {
+		if p.Domain != "" {
+			q.setPause(p)
+		}
+	}
+	for s := range cfg.Spool.All() {
+		q.insert(s)
+	}
+	for _, p := range cfg.Pauses {
+		if p.Domain == "" && !q.setPause(p) {
+			q.log.Info("queue: a paused message is not there any more", "message", p.ID)
+		}
 	}
 	return q
 }

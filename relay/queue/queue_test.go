@@ -110,8 +110,28 @@ type rig struct {
 	mu        sync.Mutex
 	events    []event.Event
 	bounces   []string
-	bounceErr error
+	delays    []string
+	successes []string
+	bounceErr error // of every notice
+	saved     []Pause
+	saveErr   error
 	notReady  bool
+}
+
+// notify notes what a sender would be told.
+func (r *rig) notify(_ context.Context, kind Notice, m Message, rs []Result) (spool.ID, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.bounceErr != nil {
+		return "", r.bounceErr
+	}
+	var addrs []string
+	for _, f := range rs {
+		addrs = append(addrs, fmt.Sprintf("%s %s", m.Envelope.Rcpts[f.Rcpt].Addr, f.Verdict.Reason))
+	}
+	list := map[Notice]*[]string{Failure: &r.bounces, Delay: &r.delays, Success: &r.successes}[kind]
+	*list = append(*list, strings.TrimSpace(strings.Join(addrs, ", ")))
+	return "notice", nil
 }
 
 func newRig(t *testing.T) *rig {
@@ -127,18 +147,16 @@ func newRig(t *testing.T) *rig {
 		defer r.mu.Unlock()
 		r.events = append(r.events, e)
 	}
-	r.cfg.Bounce = func(_ context.Context, m Message, failed []Result) (spool.ID, error) {
+	r.cfg.Notify = r.notify
+	r.cfg.Pauses = nil
+	r.cfg.SavePauses = func(p []Pause) error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if r.bounceErr != nil {
-			return "", r.bounceErr
+		if r.saveErr != nil {
+			return r.saveErr
 		}
-		var addrs []string
-		for _, f := range failed {
-			addrs = append(addrs, fmt.Sprintf("%s %s", m.Envelope.Rcpts[f.Rcpt].Addr, f.Verdict.Reason))
-		}
-		r.bounces = append(r.bounces, strings.Join(addrs, ", "))
-		return "notice", nil
+		r.saved = p
+		return nil
 	}
 	r.start()
 	return r
@@ -177,19 +195,40 @@ func (r *rig) startWith(d Deliverer) {
 func (r *rig) restart() {
 	r.t.Helper()
 	r.stop()
+	r.cfg.Pauses = r.saved
 	r.start()
 }
 
 // send accepts a message to addrs.
 func (r *rig) send(addrs ...string) spool.ID {
 	r.t.Helper()
-	env := spool.Envelope{From: "anna@office.example", Received: time.Now()}
+	return r.sendFrom("anna@office.example", addrs...)
+}
+
+func (r *rig) sendFrom(from string, addrs ...string) spool.ID {
+	r.t.Helper()
+	env := spool.Envelope{From: from, Received: time.Now()}
 	for _, a := range addrs {
 		env.Rcpts = append(env.Rcpts, spool.Rcpt{Addr: a})
 	}
-	id, err := r.spool.Append(r.t.Context(), env, strings.NewReader("Subject: x\r\n\r\nbody of "+addrs[0]+"\r\n"))
+	return r.accept(env)
+}
+
+// accept makes a message of an envelope durable and adds it.
+func (r *rig) accept(env spool.Envelope) spool.ID {
+	r.t.Helper()
+	id := r.tryAccept(env)
+	if id == "" {
+		r.t.Fatal("the spool does not take a message")
+	}
+	return id
+}
+
+// tryAccept is accept where the spool may refuse; the id is "" then.
+func (r *rig) tryAccept(env spool.Envelope) spool.ID {
+	id, err := r.spool.Append(r.t.Context(), env, strings.NewReader("Subject: x\r\n\r\nbody of "+env.Rcpts[0].Addr+"\r\n"))
 	if err != nil {
-		r.t.Fatal(err)
+		return ""
 	}
 	r.queue.Add(id, env)
 	return id
@@ -273,7 +312,7 @@ func TestScheduleAndExpiry(t *testing.T) {
 		start := time.Now()
 		id := r.send("x@held.example")
 		time.Sleep(2 * time.Minute)
-		e, _ := r.queue.Get(id)
+		e, _ := r.queue.Lookup(id)
 		if got := e.Rcpts[0]; got.Verdict.Reason != verdict.CertificateExpired || got.Tries != 2 || !got.Next.Equal(start.Add(11*time.Minute)) {
 			t.Errorf("got %+v", got)
 		}
@@ -355,7 +394,7 @@ func TestRestartKeepsSchedule(t *testing.T) {
 		id := r.send("x@a.example")
 		time.Sleep(5 * time.Minute) // tried at 0 and 1m, next at 11m
 		r.restart()
-		if e, ok := r.queue.Get(id); !ok || e.Rcpts[0].Tries != 2 || e.Rcpts[0].Verdict == nil {
+		if e, ok := r.queue.Lookup(id); !ok || e.Rcpts[0].Tries != 2 || e.Rcpts[0].Verdict == nil {
 			t.Errorf("after the restart: %+v", e)
 		}
 		time.Sleep(10 * time.Minute)
@@ -372,7 +411,7 @@ func TestNotReady(t *testing.T) {
 		time.Sleep(6 * 24 * time.Hour)
 		r.wantBounces()
 		wantTimes(t, r.fake.to("a.example"), start)
-		if e, _ := r.queue.Get(id); !e.Expires.IsZero() {
+		if e, _ := r.queue.Lookup(id); !e.Expires.IsZero() {
 			t.Errorf("expires %v while the clock is unknown", e.Expires)
 		}
 		r.fake.setAnswer(always(verdict.Deferred, verdict.Greylisted))
@@ -466,7 +505,7 @@ func TestPanicKeepsMessage(t *testing.T) {
 		r.fake.setAnswer(func(Message, string) verdict.Verdict { panic("oops") })
 		id := r.send("x@a.example")
 		synctest.Wait()
-		e, ok := r.queue.Get(id)
+		e, ok := r.queue.Lookup(id)
 		if !ok || e.Rcpts[0].Verdict == nil || e.Rcpts[0].Verdict.Outcome != verdict.Deferred || !strings.Contains(e.Rcpts[0].Verdict.Detail, "oops") {
 			t.Fatalf("got %+v, want it deferred with the panic as detail", e)
 		}

@@ -1,8 +1,8 @@
 package queue
 
 import (
-	"container/heap"
 	"context"
+	"sync"
 	"time"
 )
 
@@ -14,169 +14,213 @@ func (q *Queue) nudge() {
 }
 
 // Run makes attempts until ctx ends. It then starts nothing new, gives the
-// attempts that are going on Config.Grace to end, cancels the rest, waits for
-// all of them and returns nil. The spool must run longer than the queue. Call
-// it once only.
+// attempts that are going on Config.Grace to end, cancels the rest, waits until
+// all of them are over and recorded, and returns nil. The spool must run
+// longer than the queue. Call it once only.
 func (q *Queue) Run(ctx context.Context) error {
 	attempts, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
+	q.mu.Lock()
+	q.attempts = attempts
+	q.mu.Unlock()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
-		timer.Reset(q.turn(attempts))
+		timer.Reset(q.round())
 		select {
 		case <-ctx.Done():
 		case <-q.wake:
 		case <-timer.C:
 		}
 	}
+	q.mu.Lock()
+	q.attempts = nil
+	q.mu.Unlock()
 	stop := time.AfterFunc(q.cfg.Grace, cancel)
 	defer stop.Stop()
 	q.running.Wait()
+	q.recordLast(context.WithoutCancel(ctx))
 	return nil
 }
 
-// turn starts what is to be started now, and returns how long to sleep.
-func (q *Queue) turn(attempts context.Context) time.Duration {
-	if !q.cfg.Ready() {
-		return notReadyPoll
+// recordLast tries once more to record what the spool has not taken yet, when
+// nothing else goes on: what was delivered would be delivered again.
+func (q *Queue) recordLast(ctx context.Context) {
+	q.mu.Lock()
+	var left []*job
+	var messages []Message
+	add := func(j *job) {
+		if j.left != nil && len(j.left.record) > 0 {
+			left, messages = append(left, j), append(messages, q.message(j))
+		}
 	}
+	for _, a := range q.alarms.list {
+		add(a.item)
+	}
+	for _, j := range q.unfinished {
+		add(j)
+	}
+	q.mu.Unlock()
+	var all sync.WaitGroup
+	for i, j := range left {
+		all.Go(func() {
+			if err := q.recordAll(ctx, j, messages[i]); err != nil {
+				q.log.Error("queue: an outcome is lost at the end; what was delivered may be delivered again",
+					"message", j.msg.id, "domain", j.domain.name, "error", err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// round does what is due now, and returns how long to sleep.
+func (q *Queue) round() time.Duration {
+	ready := q.cfg.Ready()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := q.cfg.Now()
-	for len(q.timers) > 0 && !q.timers[0].at.After(now) {
-		t := heap.Pop(&q.timers).(*timer)
-		if t.job != nil {
-			q.makeReady(t.job, now)
-		} else {
-			q.enqueue(t.domain, now)
+	if !ready {
+		q.ready, q.sleep = false, now.Add(notReadyPoll)
+		return notReadyPoll
+	}
+	if !q.ready {
+		q.ready, q.quiet = true, now.Add(tellAfterStart)
+	}
+	for range maxDue {
+		j, ok := q.alarms.due(now)
+		if !ok {
+			break
+		}
+		q.alarms.remove(j)
+		q.makeReady(j, now)
+	}
+	for d, ok := q.wakes.due(now); ok; d, ok = q.wakes.due(now) {
+		q.wakes.remove(d)
+		q.offer(d, now)
+		q.forgetDomain(d)
+	}
+	for a, ok := q.fates.due(now); ok; a, ok = q.fates.due(now) {
+		q.takeEffect(a)
+	}
+	q.remind(now)
+	q.fill(now)
+	q.sleep = now.Add(longestSleep)
+	if next := q.next(); !next.IsZero() && next.Before(q.sleep) {
+		q.sleep = next
+	}
+	return max(q.sleep.Sub(now), 0)
+}
+
+// next is when something is due next; zero when nothing is.
+func (q *Queue) next() (next time.Time) {
+	for _, at := range []time.Time{q.alarms.first(), q.wakes.first(), q.fates.first(), q.nextReminder()} {
+		if next.IsZero() || !at.IsZero() && at.Before(next) {
+			next = at
 		}
 	}
-	for q.active < q.cfg.Parallel {
+	return next
+}
+
+// rouse wakes Run if something has become due before it meant to wake.
+func (q *Queue) rouse() {
+	if next := q.next(); !next.IsZero() && next.Before(q.sleep) {
+		q.nudge()
+	}
+}
+
+// makeReady puts a job whose time has come into the lines of its domain.
+func (q *Queue) makeReady(j *job, now time.Time) {
+	q.date(j.msg, now)
+	if j.left != nil {
+		q.unfinish(j)
+		return
+	}
+	d := j.domain
+	if d.failures > 0 && q.pause == nil && d.pause == nil && !now.Before(q.expires(j)) {
+		if q.probeSpeaks(j, now) {
+			q.giveUp(j)
+			return
+		}
+		j.urgent = true
+	}
+	q.enqueue(j, now)
+}
+
+// enqueue puts a job into the lines of its domain.
+func (q *Queue) enqueue(j *job, now time.Time) {
+	j.state = jobReady
+	j.domain.linesOf(j.urgent).add(j)
+	q.offer(j.domain, now)
+}
+
+// unfinish hands a job on to be finished.
+func (q *Queue) unfinish(j *job) {
+	j.state = jobActive
+	q.unfinished = append(q.unfinished, j)
+}
+
+// fill starts what may start now. The caller knows that deciding is allowed.
+func (q *Queue) fill(now time.Time) {
+	if q.attempts == nil {
+		return
+	}
+	for q.active < q.cfg.Parallel && q.unrecorded < maxUnrecorded && q.pause == nil {
 		j := q.nextJob(now)
 		if j == nil {
 			break
 		}
-		q.start(attempts, j, now)
+		q.start(q.attempts, j, now)
 	}
-	if len(q.timers) == 0 {
-		return longestSleep
-	}
-	return min(max(q.timers[0].at.Sub(now), 0), longestSleep)
-}
-
-// makeReady puts a job whose time has come into the list of its domain.
-func (q *Queue) makeReady(j *job, now time.Time) {
-	q.setExpiry(j.msg, now)
-	if j.left() || !now.Before(j.msg.expires) && j.domain.failures > 0 {
-		j.urgent = true
-	}
-	d := j.domain
-	j.state = jobReady
-	if j.urgent {
-		d.urgent = append(d.urgent, j)
-	} else {
-		d.ready = append(d.ready, j)
-	}
-	q.enqueue(d, now)
-}
-
-// limit is how many attempts at once a domain may have.
-func (q *Queue) limit(d *domain) int {
-	switch {
-	case d.failures > 0:
-		return 1
-	case !d.good:
-		return min(2, q.cfg.PerDomain)
-	}
-	return q.cfg.PerDomain
-}
-
-// enqueue gives a domain a place in the ring, if it has a job that may start.
-func (q *Queue) enqueue(d *domain, now time.Time) {
-	if d.queued || d.active >= q.limit(d) {
-		return
-	}
-	switch {
-	case len(d.urgent) > 0:
-	case len(d.ready) == 0:
-		return
-	case d.failures > 0 && now.Before(d.probeAt):
-		q.timers.set(&d.timer, d.probeAt)
-		return
-	}
-	d.queued = true
-	if d.failures > 0 {
-		q.suspect = append(q.suspect, d)
-	} else {
-		q.healthy = append(q.healthy, d)
+	for len(q.unfinished) > 0 && q.finishing < maxFinishing {
+		j := q.unfinished[0]
+		q.unfinished[0] = nil
+		q.unfinished = q.unfinished[1:]
+		q.finishing++
+		m := q.message(j)
+		ctx := context.WithoutCancel(q.attempts)
+		q.running.Go(func() {
+			q.finish(ctx, j, m, func() { q.finishing-- })
+		})
 	}
 }
 
-// nextJob takes the next job to start out of its lists, or returns nil.
+// nextJob takes the next job to start out of its line, or returns nil.
 func (q *Queue) nextJob(now time.Time) *job {
 	for {
-		ring := &q.healthy
-		if q.suspectActive < max(1, q.cfg.Parallel/4) && len(q.suspect) > 0 && (q.suspectTurn || len(q.healthy) == 0) {
-			ring = &q.suspect
+		t := &q.healthy
+		if q.suspectActive < max(1, q.cfg.Parallel/4) && len(q.suspect.ring) > 0 && (q.suspectTurn || len(q.healthy.ring) == 0) {
+			t = &q.suspect
 		}
 		q.suspectTurn = !q.suspectTurn
-		if len(*ring) == 0 {
+		l := t.next()
+		if l == nil {
 			return nil
 		}
-		d := (*ring)[0]
-		(*ring)[0] = nil
-		*ring = (*ring)[1:]
-		d.queued = false
-		// It may have become suspect meanwhile.
-		if d.failures == 0 || ring == &q.suspect {
+		d := l.domain
+		// It may have become suspect meanwhile, or the reverse.
+		if (d.failures > 0) == (t == &q.suspect) {
 			if j := q.take(d, now); j != nil {
 				return j
 			}
 		}
-		q.enqueue(d, now)
+		q.offer(d, now)
 	}
 }
 
-// take takes the job to start now out of a domain.
-func (q *Queue) take(d *domain, now time.Time) *job {
-	if d.active >= q.limit(d) {
-		return nil
-	}
-	list := &d.urgent
-	if len(*list) == 0 {
-		if list = &d.ready; len(*list) == 0 || d.failures > 0 && now.Before(d.probeAt) {
-			return nil
-		}
-	}
-	j := (*list)[0]
-	(*list)[0] = nil
-	*list = (*list)[1:]
-	return j
-}
-
-// start works on a job in a goroutine of its own.
+// start makes an attempt in a goroutine of its own.
 func (q *Queue) start(ctx context.Context, j *job, now time.Time) {
 	d := j.domain
-	j.state = jobActive
+	j.state, j.urgent = jobActive, false
 	d.active++
 	q.active++
 	suspect := d.failures > 0
 	if suspect {
 		q.suspectActive++
 	}
-	q.running.Go(func() {
-		q.work(ctx, j)
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		d.active--
-		q.active--
-		if suspect {
-			q.suspectActive--
-		}
-		q.forgetDomain(d)
-		q.enqueue(d, q.cfg.Now())
-		q.nudge()
-	})
-	q.enqueue(d, now)
+	if q.cfg.RatePerMinute > 0 {
+		d.rateAt = now.Add(time.Minute / time.Duration(q.cfg.RatePerMinute))
+	}
+	m := q.message(j)
+	q.running.Go(func() { q.attempt(ctx, j, m, suspect) })
+	q.offer(d, now)
 }

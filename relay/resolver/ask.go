@@ -47,12 +47,24 @@ func (r *Resolver) ask(ctx context.Context, fqdn string, t uint16) (answer, erro
 	return answer{}, last
 }
 
-// exchange asks one server, over UDP first and over TCP when the answer was
-// cut short.
+// exchange asks one server. A server that does not know EDNS (RFC 6891, Section
+// 7), as in some office routers, is asked again without.
 func (r *Resolver) exchange(ctx context.Context, server netip.AddrPort, fqdn string, t uint16) (*dns.Msg, error) {
 	q := new(dns.Msg)
 	q.SetQuestion(fqdn, t)
 	q.SetEdns0(udpSize, false)
+	m, err := r.inquire(ctx, server, q)
+	if err == nil && (m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented) {
+		q = new(dns.Msg)
+		q.SetQuestion(fqdn, t)
+		m, err = r.inquire(ctx, server, q)
+	}
+	return m, err
+}
+
+// inquire puts a question over UDP first, and over TCP when the answer was cut
+// short.
+func (r *Resolver) inquire(ctx context.Context, server netip.AddrPort, q *dns.Msg) (*dns.Msg, error) {
 	m, err := r.over(ctx, "udp", server, q)
 	if err == nil && m.Truncated {
 		m, err = r.over(ctx, "tcp", server, q)

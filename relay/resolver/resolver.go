@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/miekg/dns"
@@ -30,9 +31,10 @@ type Config struct {
 
 // Resolver looks names up. It may be used by many goroutines at once.
 type Resolver struct {
-	cfg   Config
-	cache cache
-	pulse pulse
+	cfg     Config
+	cache   cache
+	pulse   pulse
+	flights flights
 }
 
 // New makes a Resolver. It asks nothing yet.
@@ -52,7 +54,7 @@ func New(cfg Config) *Resolver {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Resolver{cfg: cfg, cache: cache{now: cfg.Now, max: maxCached}}
+	return &Resolver{cfg: cfg, cache: cache{now: cfg.Now, max: maxCached, maxBytes: maxCachedBytes}}
 }
 
 // MX is one mail server of a domain. Host is without the trailing dot; a null
@@ -113,8 +115,8 @@ func (r *Resolver) LookupNetIP(ctx context.Context, network, host string) ([]net
 	}
 	var out []netip.Addr
 	var failed error
-	for _, t := range types {
-		rrs, err := r.lookup(ctx, host, t)
+	for _, a := range r.lookupEach(ctx, host, types) {
+		rrs, err := a.rrs, a.err
 		if err != nil {
 			if failed == nil || isTemporary(err) {
 				failed = err
@@ -143,6 +145,33 @@ func (r *Resolver) LookupNetIP(ctx context.Context, network, host string) ([]net
 	return nil, failed
 }
 
+// found is the end of one lookup.
+type found struct {
+	rrs []dns.RR
+	err error
+}
+
+// lookupEach looks one name up for several types, at the same time when the
+// network has to be asked.
+func (r *Resolver) lookupEach(ctx context.Context, name string, types []uint16) []found {
+	out := make([]found, len(types))
+	var wg sync.WaitGroup
+	for i, t := range types[1:] {
+		ask := func() { out[i+1].rrs, out[i+1].err = r.lookup(ctx, name, t) }
+		if _, ok := r.cache.get(canonical(name), t); ok {
+			ask()
+		} else {
+			wg.Go(ask)
+		}
+	}
+	out[0].rrs, out[0].err = r.lookup(ctx, name, types[0])
+	wg.Wait()
+	return out
+}
+
+// canonical is the form of a name in the cache.
+func canonical(name string) string { return dns.Fqdn(strings.ToLower(name)) }
+
 func isTemporary(err error) bool {
 	e, ok := err.(*Error)
 	return ok && e.Kind == ErrTemporary
@@ -153,7 +182,7 @@ const maxChain = 8
 
 // lookup gives the records of one type, following CNAMEs.
 func (r *Resolver) lookup(ctx context.Context, name string, t uint16) ([]dns.RR, error) {
-	fqdn := dns.Fqdn(strings.ToLower(name))
+	fqdn := canonical(name)
 	typeName := dns.TypeToString[t]
 	if _, ok := dns.IsDomainName(fqdn); !ok || name == "" {
 		return nil, &Error{Name: name, Type: typeName, Kind: ErrNXDomain, Detail: "not a domain name"}
@@ -162,12 +191,13 @@ func (r *Resolver) lookup(ctx context.Context, name string, t uint16) ([]dns.RR,
 		a, ok := r.cache.get(fqdn, t)
 		if !ok {
 			var err error
-			if a, err = r.ask(ctx, fqdn, t); err != nil {
+			if a, err = r.askOnce(ctx, fqdn, t); err != nil {
 				return nil, &Error{Name: name, Type: typeName, Kind: ErrTemporary, Detail: err.Error()}
 			}
-			r.cache.put(fqdn, t, a)
 		}
 		switch {
+		case a.loop:
+			return nil, &Error{Name: name, Type: typeName, Kind: ErrTemporary, Detail: "a loop of CNAME records"}
 		case len(a.records) > 0:
 			return a.records, nil
 		case a.next != "":
@@ -186,6 +216,7 @@ type answer struct {
 	records  []dns.RR
 	next     string // the end of a CNAME chain whose target was not in the answer
 	nxdomain bool
+	loop     bool // the CNAME records of the answer lead in a circle
 	ttl      time.Duration
 }
 
@@ -194,7 +225,7 @@ func digest(fqdn string, t uint16, m *dns.Msg) answer {
 	a := answer{nxdomain: m.Rcode == dns.RcodeNameError, ttl: maxTTL}
 	owner := fqdn
 	for range maxChain {
-		moved := false
+		next := ""
 		for _, rr := range m.Answer {
 			h := rr.Header()
 			if h.Class != dns.ClassINET || !strings.EqualFold(h.Name, owner) {
@@ -203,13 +234,17 @@ func digest(fqdn string, t uint16, m *dns.Msg) answer {
 			if h.Rrtype == t {
 				a.records = append(a.records, rr)
 				a.ttl = min(a.ttl, time.Duration(h.Ttl)*time.Second)
-			} else if c, ok := rr.(*dns.CNAME); ok {
-				owner, moved = strings.ToLower(c.Target), true
+			} else if c, ok := rr.(*dns.CNAME); ok && next == "" {
+				next = strings.ToLower(c.Target)
 				a.ttl = min(a.ttl, time.Duration(h.Ttl)*time.Second)
 			}
 		}
-		if len(a.records) > 0 || !moved {
+		if len(a.records) > 0 || next == "" {
 			break
+		}
+		if owner = next; owner == fqdn {
+			a.loop, a.ttl = true, 0
+			return a
 		}
 	}
 	if len(a.records) == 0 {

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -91,11 +92,17 @@ func (s *nameServer) resolver() *Resolver {
 func world(t *testing.T) *nameServer {
 	code := func(rcode int) func(*dns.Msg) { return func(m *dns.Msg) { m.Rcode = rcode } }
 	return serve(t, map[string]func(*dns.Msg){
-		"good.example. MX":           rrs(t, "good.example. 60 IN MX 20 MX2.good.example.", "good.example. 60 IN MX 10 mx1.good.example."),
-		"alias.example. MX":          rrs(t, "alias.example. 60 IN CNAME good.example.", "good.example. 60 IN MX 10 mx1.good.example."),
-		"far.example. MX":            rrs(t, "far.example. 60 IN CNAME good.example."),
-		"loop.example. MX":           rrs(t, "loop.example. 60 IN CNAME loop2.example."),
-		"loop2.example. MX":          rrs(t, "loop2.example. 60 IN CNAME loop.example."),
+		"good.example. MX":  rrs(t, "good.example. 60 IN MX 20 MX2.good.example.", "good.example. 60 IN MX 10 mx1.good.example."),
+		"alias.example. MX": rrs(t, "alias.example. 60 IN CNAME good.example.", "good.example. 60 IN MX 10 mx1.good.example."),
+		"far.example. MX":   rrs(t, "far.example. 60 IN CNAME good.example."),
+		"loop.example. MX":  rrs(t, "loop.example. 60 IN CNAME loop2.example."),
+		"loop2.example. MX": rrs(t, "loop2.example. 60 IN CNAME loop.example."),
+		"self.example. MX":  rrs(t, "self.example. 60 IN CNAME self.example.", "self.example. 60 IN SOA ns. root. 1 2 3 4 60"),
+		"ring.example. MX":  rrs(t, "ring.example. 60 IN CNAME ring2.example.", "ring2.example. 60 IN CNAME ring.example."),
+		"deadend.example. MX": func(m *dns.Msg) {
+			m.Rcode = dns.RcodeNameError
+			rrs(t, "deadend.example. 60 IN CNAME gone.example.")(m)
+		},
 		"null.example. MX":           rrs(t, "null.example. 60 IN MX 0 ."),
 		"a-only.example. MX":         rrs(t, "a-only.example. 60 IN SOA ns. root. 1 2 3 4 60"),
 		"broken.example. MX":         code(dns.RcodeServerFailure),
@@ -132,6 +139,10 @@ func TestLookupMX(t *testing.T) {
 		{"broken.example", nil, ErrTemporary},
 		{"refused.example", nil, ErrTemporary},
 		{"loop.example", nil, ErrTemporary},
+		// A circle is no absence: an implicit MX must not follow from it.
+		{"self.example", nil, ErrTemporary},
+		{"ring.example", nil, ErrTemporary},
+		{"deadend.example", nil, ErrNXDomain},
 		{"stranger.example", nil, ErrNoData}, // records of another name are not an answer
 		{"", nil, ErrNXDomain},
 		{strings.Repeat("a", 64) + ".example", nil, ErrNXDomain},
@@ -234,13 +245,39 @@ func TestCacheKeepsForTheTTL(t *testing.T) {
 	}
 }
 
-func TestCacheIsBounded(t *testing.T) {
-	c := cache{now: time.Now, max: 10}
-	for i := range 100 {
-		c.put(strings.Repeat("x", i+1), dns.TypeA, answer{ttl: time.Hour})
+// Many who want to know the same at one moment put one question; one who gives
+// up does not take the answer from the others.
+func TestSharedQuestion(t *testing.T) {
+	begun, release := make(chan struct{}, 10), make(chan struct{})
+	s := serve(t, map[string]func(*dns.Msg){"slow.example. MX": func(m *dns.Msg) {
+		begun <- struct{}{}
+		<-release
+		rrs(t, "slow.example. 60 IN MX 10 mx.slow.example.")(m)
+	}})
+	r := s.resolver()
+	r.cfg.Timeout = time.Minute
+	first, giveUp := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, err := r.LookupMX(first, "slow.example"); !errors.Is(err, ErrTemporary) {
+			t.Errorf("who gave up: got %v", err)
+		}
+	})
+	<-begun
+	for range 20 {
+		wg.Go(func() {
+			if got, err := r.LookupMX(t.Context(), "SLOW.example"); err != nil || len(got) != 1 {
+				t.Errorf("got %v, %v", got, err)
+			}
+		})
 	}
-	if len(c.m) > 10 {
-		t.Errorf("got %d entries, want at most 10", len(c.m))
+	time.Sleep(20 * time.Millisecond) // most of them wait by now
+	giveUp()
+	<-begun
+	close(release)
+	wg.Wait()
+	if n := s.asked.Load(); n > 4 {
+		t.Errorf("the server was asked %d times by 21", n)
 	}
 }
 

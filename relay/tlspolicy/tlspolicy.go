@@ -10,6 +10,7 @@ package tlspolicy
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"slices"
 	"time"
 
 	"gatepost/mtasts"
@@ -29,6 +30,18 @@ func New(p mtasts.Policy, inForce, requireTLS bool) Demand {
 	return Demand{policy: p, hasPolicy: inForce, requireTLS: requireTLS}
 }
 
+// Equal reports whether two demands lead to the same decisions.
+func (d Demand) Equal(o Demand) bool {
+	return d.requireTLS == o.requireTLS && d.hasPolicy == o.hasPolicy &&
+		d.policy.Mode == o.policy.Mode && slices.Equal(d.policy.MX, o.policy.MX)
+}
+
+// Optional reports whether nobody demands or watches TLS: there is neither the
+// tag nor a policy in mode enforce or testing.
+func (d Demand) Optional() bool {
+	return !d.requireTLS && (!d.hasPolicy || d.policy.Mode == mtasts.None)
+}
+
 // MustVerify reports whether the message may only go to a host whose name and
 // certificate have been checked.
 func (d Demand) MustVerify() bool {
@@ -42,6 +55,14 @@ type Decision struct {
 	// TryClear: this session must be closed, but the host may be asked again
 	// without TLS, because nobody demands it. Only set when Send is false.
 	TryClear bool
+	// Permanent: waiting does not help, the message is to be returned when no
+	// other host takes it. Enhanced is then the RFC 3463 code to return it with.
+	// Only set when Send is false.
+	Permanent bool
+	Enhanced  string
+	// Pattern is the mx pattern of the policy that lists the host, "" when none
+	// does or there is no policy. Only Host sets it.
+	Pattern string
 	// Reason and Rule say why not, or, with Send, what is amiss without being
 	// decisive (a policy in testing mode).
 	Reason verdict.Reason
@@ -67,28 +88,45 @@ const (
 // Host decides before the dial whether an MX host may be used at all. Send is
 // true when it may.
 func (d Demand) Host(mx string) Decision {
+	if dec, ok := d.nobodyVouches(); ok {
+		return dec
+	}
 	if !d.hasPolicy {
-		if d.requireTLS {
-			// The name of the host came by unsigned DNS and nothing vouches
-			// for it.
-			return Decision{
-				Reason: verdict.MXNotListed, Rule: ruleRequireTLS,
-				Detail: "the message asks for verified TLS, and the domain publishes no policy that names its hosts",
-			}
-		}
 		return Decision{Send: true}
 	}
 	v := mtasts.JudgeMX(d.policy, mx)
-	dec := Decision{Send: v.Deliver, Reason: verdict.Reason(v.Reason), Detail: v.Detail}
 	if v.OK {
-		return Decision{Send: true}
+		return Decision{Send: true, Pattern: d.pattern(mx)}
 	}
-	dec.Rule = ruleListed
-	if d.requireTLS && dec.Send {
-		// A policy in testing mode vouches for nobody.
-		dec.Send, dec.Rule = false, ruleRequireTLS
+	return Decision{Send: v.Deliver, Reason: verdict.Reason(v.Reason), Detail: v.Detail, Rule: ruleListed}
+}
+
+// nobodyVouches is the decision about a message that asks for verified TLS
+// where the name of the host came by unsigned DNS and no policy in mode enforce
+// names it (RFC 8689, Section 4.2.1; a policy in testing mode vouches for
+// nobody). ok is false when there is such a policy, or no such wish.
+func (d Demand) nobodyVouches() (dec Decision, ok bool) {
+	if !d.requireTLS || d.hasPolicy && d.policy.Mode == mtasts.Enforce {
+		return dec, false
 	}
-	return dec
+	detail := "the message asks for verified TLS, and the domain publishes no policy that names its hosts"
+	if d.hasPolicy {
+		detail = "the message asks for verified TLS, and the policy of the domain is in mode " + string(d.policy.Mode) + " and vouches for no host"
+	}
+	return Decision{
+		Permanent: true, Enhanced: "5.7.10",
+		Reason: verdict.RequireTLS, Rule: ruleRequireTLS, Detail: detail,
+	}, true
+}
+
+// pattern finds the pattern that lists the host.
+func (d Demand) pattern(mx string) string {
+	for _, p := range d.policy.MX {
+		if ok, err := mtasts.MatchPattern(p, mx); ok && err == nil {
+			return p
+		}
+	}
+	return ""
 }
 
 // Session decides after the greeting and, where it was tried, the handshake.
@@ -114,10 +152,7 @@ func (d Demand) Session(mx string, st mtasts.TLSState, roots *x509.CertPool, now
 	}
 	if d.requireTLS && (!v.OK || d.policy.Mode != mtasts.Enforce) {
 		dec.Send, dec.Rule = false, ruleRequireTLS
-		if dec.Reason == "" {
-			dec.Reason, dec.Detail = verdict.MXNotListed, "the domain's policy is in testing mode and vouches for no host"
-		}
-		return dec
+		return d.refuse(dec)
 	}
 	if dec.Send && st.HandshakeErr != nil {
 		// Testing mode delivers as without a policy: the session is lost, the
@@ -141,9 +176,15 @@ func (d Demand) optional(st mtasts.TLSState) Decision {
 			dec.CertNames = dec.CertNames[:20]
 		}
 	}
-	if d.requireTLS {
-		dec.Send, dec.TryClear, dec.Rule = false, false, ruleRequireTLS
-		dec.Reason = verdict.MXNotListed
+	return d.refuse(dec)
+}
+
+// refuse takes the leave to send away where nobody vouches for the host.
+func (d Demand) refuse(dec Decision) Decision {
+	if no, ok := d.nobodyVouches(); ok {
+		dec.Send, dec.TryClear = false, false
+		dec.Permanent, dec.Enhanced = no.Permanent, no.Enhanced
+		dec.Reason, dec.Rule, dec.Detail = no.Reason, no.Rule, no.Detail
 	}
 	return dec
 }

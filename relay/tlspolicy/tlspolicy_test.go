@@ -122,11 +122,11 @@ func TestSession(t *testing.T) {
 		// RFC 8689, Section 4.2.1: only an enforced policy vouches for a host.
 		{"tag, enforce", policy(mtasts.Enforce, mx), true, true, "good", true, false, "", verdict.Verified},
 		{"tag, enforce", policy(mtasts.Enforce, mx), true, true, "name", false, false, verdict.CertificateHostMismatch, verdict.Encrypted},
-		{"tag, testing", policy(mtasts.Testing, mx), true, true, "good", false, false, verdict.MXNotListed, verdict.Verified},
-		{"tag, testing", policy(mtasts.Testing, mx), true, true, "broken", false, false, verdict.ValidationFailure, verdict.Clear},
-		{"tag, none", policy(mtasts.None), true, true, "good", false, false, verdict.MXNotListed, verdict.Encrypted},
-		{"tag, no policy", none, false, true, "good", false, false, verdict.MXNotListed, verdict.Encrypted},
-		{"tag, no policy", none, false, true, "broken", false, false, verdict.MXNotListed, verdict.Clear},
+		{"tag, testing", policy(mtasts.Testing, mx), true, true, "good", false, false, verdict.RequireTLS, verdict.Verified},
+		{"tag, testing", policy(mtasts.Testing, mx), true, true, "broken", false, false, verdict.RequireTLS, verdict.Clear},
+		{"tag, none", policy(mtasts.None), true, true, "good", false, false, verdict.RequireTLS, verdict.Encrypted},
+		{"tag, no policy", none, false, true, "good", false, false, verdict.RequireTLS, verdict.Encrypted},
+		{"tag, no policy", none, false, true, "broken", false, false, verdict.RequireTLS, verdict.Clear},
 	} {
 		t.Run(c.name+"/"+c.state, func(t *testing.T) {
 			d := New(c.policy, c.inForce, c.requireTLS)
@@ -152,18 +152,69 @@ func TestHost(t *testing.T) {
 		inForce    bool
 		requireTLS bool
 		send       bool
+		reason     verdict.Reason
+		pattern    string
+		permanent  bool
 	}{
-		{"no policy", mtasts.Policy{}, false, false, true},
-		{"no policy, tag", mtasts.Policy{}, false, true, false},
-		{"listed", policy(mtasts.Enforce, "*.a.example"), true, false, true},
-		{"not listed", policy(mtasts.Enforce, "b.example"), true, false, false},
-		{"not listed, testing", policy(mtasts.Testing, "b.example"), true, false, true},
-		{"not listed, testing, tag", policy(mtasts.Testing, "b.example"), true, true, false},
-		{"none", policy(mtasts.None), true, false, true},
+		{"no policy", mtasts.Policy{}, false, false, true, "", "", false},
+		{"listed", policy(mtasts.Enforce, "b.example", "*.a.example"), true, false, true, "", "*.a.example", false},
+		{"not listed", policy(mtasts.Enforce, "b.example"), true, false, false, verdict.MXNotListed, "", false},
+		{"not listed, testing", policy(mtasts.Testing, "b.example"), true, false, true, verdict.MXNotListed, "", false},
+		{"none", policy(mtasts.None), true, false, true, "", "", false},
+		// RFC 8689, Section 4.2.1: where no enforced policy names a host nobody
+		// vouches for one, and waiting changes nothing.
+		{"listed, tag", policy(mtasts.Enforce, "*.a.example"), true, true, true, "", "*.a.example", false},
+		{"not listed, tag", policy(mtasts.Enforce, "b.example"), true, true, false, verdict.MXNotListed, "", false},
+		{"no policy, tag", mtasts.Policy{}, false, true, false, verdict.RequireTLS, "", true},
+		{"testing, tag", policy(mtasts.Testing, "*.a.example"), true, true, false, verdict.RequireTLS, "", true},
+		{"none, tag", policy(mtasts.None), true, true, false, verdict.RequireTLS, "", true},
 	} {
 		got := New(c.policy, c.inForce, c.requireTLS).Host("mx.a.example")
-		if got.Send != c.send || !got.Send && got.Reason != verdict.MXNotListed {
-			t.Errorf("%s: got %+v, want send %v", c.name, got, c.send)
+		if got.Send != c.send || got.Reason != c.reason || got.Pattern != c.pattern || got.Permanent != c.permanent {
+			t.Errorf("%s: got %+v, want send %v, %q, pattern %q, permanent %v", c.name, got, c.send, c.reason, c.pattern, c.permanent)
 		}
+		if got.Permanent != (got.Enhanced == "5.7.10") {
+			t.Errorf("%s: got code %q with permanent %v", c.name, got.Enhanced, got.Permanent)
+		}
+	}
+}
+
+// Only where nobody demands or watches TLS may a session in clear be used
+// again.
+func TestOptional(t *testing.T) {
+	for _, c := range []struct {
+		mode    mtasts.Mode
+		inForce bool
+		tag     bool
+		want    bool
+	}{
+		{"", false, false, true},
+		{mtasts.None, true, false, true},
+		{mtasts.Testing, true, false, false},
+		{mtasts.Enforce, true, false, false},
+		{"", false, true, false},
+		{mtasts.None, true, true, false},
+	} {
+		if got := New(policy(c.mode), c.inForce, c.tag).Optional(); got != c.want {
+			t.Errorf("mode %q, tag %v: got %v, want %v", c.mode, c.tag, got, c.want)
+		}
+	}
+}
+
+func TestEqual(t *testing.T) {
+	base := New(policy(mtasts.Enforce, "a.example", "b.example"), true, false)
+	for name, o := range map[string]Demand{
+		"mode":  New(policy(mtasts.Testing, "a.example", "b.example"), true, false),
+		"hosts": New(policy(mtasts.Enforce, "a.example", "c.example"), true, false),
+		"fewer": New(policy(mtasts.Enforce, "a.example"), true, false),
+		"tag":   New(policy(mtasts.Enforce, "a.example", "b.example"), true, true),
+		"none":  New(policy(mtasts.Enforce, "a.example", "b.example"), false, false),
+	} {
+		if base.Equal(o) || o.Equal(base) {
+			t.Errorf("%s: they count as equal", name)
+		}
+	}
+	if !base.Equal(New(policy(mtasts.Enforce, "a.example", "b.example"), true, false)) {
+		t.Error("equal demands are not")
 	}
 }

@@ -9,7 +9,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 # Arguments for the lab, e.g. make run ARGS="-fresh".
 ARGS ?=
 
-.PHONY: help run test e2e check unit arch lint vuln fuzz image lock list setup setup-test clean
+.PHONY: help run test e2e check unit kill bench bench-profile arch lint vuln fuzz image lock list setup setup-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,25 @@ e2e: setup-test ## the tests in QEMU alone
 
 unit: setup-test ## unit and lab tests with the race detector
 	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v '^gatepost$$')
+
+N ?= 1000
+kill: setup-test build/bench/gatepost ## kill -9 the relay at N random points, with Postfix behind it (root)
+	$(GO) test -count=1 -timeout 40m -v -run '^TestKill$$' ./cmd/gatepost-lab -args -kills $(N) -gatepost $(CURDIR)/build/bench/gatepost
+
+# The binary is built as the image has it. BENCH adds options, see
+# "gatepost-lab bench -help".
+BENCH ?=
+bench: setup-test build/bench/gatepost build/bench/gatepost-lab ## Gatepost beside Postfix: speed, CPU, memory, disk (root, ten minutes)
+	@build/bench/gatepost-lab bench $(BENCH)
+
+bench-profile: setup-test build/bench/gatepost-lab ## where the time of Gatepost goes in the run with 50 clients
+	@build/bench/gatepost-lab bench -profile build/bench/cpu.prof $(BENCH)
+
+.PHONY: build/bench/gatepost build/bench/gatepost-lab
+build/bench/gatepost:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $@ ./cmd/gatepost
+build/bench/gatepost-lab:
+	CGO_ENABLED=0 $(GO) build -o $@ ./cmd/gatepost-lab
 
 arch: ## the tests of the house: arrows, doors, sizes
 	$(GO) test -count=1 -run Arch .
@@ -70,7 +89,7 @@ $(TOOLS)/.stamp: .ci/go.mod .ci/go.sum
 # What must be installed, as command:package. No package is asked for whose
 # command is there.
 RUN_NEEDS  := qemu-system-aarch64:qemu-system-arm mke2fs:e2fsprogs dpkg-deb:dpkg git:git
-TEST_NEEDS := $(RUN_NEEDS) gcc:gcc ld:binutils swaks:swaks xz:xz-utils
+TEST_NEEDS := $(RUN_NEEDS) gcc:gcc ld:binutils swaks:swaks xz:xz-utils postfix:postfix
 
 setup:
 	@.ci/need $(RUN_NEEDS)

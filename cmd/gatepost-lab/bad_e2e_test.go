@@ -195,7 +195,7 @@ func (o *office) fill(t *testing.T, to string) (accepted int, refusal string) {
 	}
 	defer c.Close()
 	body := "From: a@office.example\r\nSubject: filling\r\n\r\n" + strings.Repeat(strings.Repeat("x", 70)+"\r\n", 1<<20/72)
-	talk := dialogue{c, bufio.NewReader(c)}
+	talk := talkative{c, bufio.NewReader(c)}
 	talk.say(t, "", "220")
 	talk.say(t, "EHLO mail.office.example", "250")
 	for accepted < 100 {
@@ -213,15 +213,15 @@ func (o *office) fill(t *testing.T, to string) (accepted int, refusal string) {
 	return accepted, "never refused"
 }
 
-// dialogue is a sender at its simplest.
-type dialogue struct {
+// talkative is a client at its simplest.
+type talkative struct {
 	c  net.Conn
 	in *bufio.Reader
 }
 
 // say sends a line and returns the last line of the reply, which must begin
 // with want.
-func (d dialogue) say(t *testing.T, line, want string) string {
+func (d talkative) say(t *testing.T, line, want string) string {
 	t.Helper()
 	_ = d.c.SetDeadline(time.Now().Add(stepLimit))
 	if line != "" {

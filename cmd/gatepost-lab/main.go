@@ -1,7 +1,8 @@
 // Command gatepost-lab runs the simulated internet of relay/lab: with the
 // appliance in QEMU plugged into it ("gatepost-lab run", which is "make run"),
 // on ports of 127.0.0.1 for trying things out by hand, or as a wire into which
-// any QEMU is plugged. It is a tool for development and is not on the appliance.
+// any QEMU is plugged. "gatepost-lab bench" measures Gatepost beside Postfix. It
+// is a tool for development and is not on the appliance.
 package main
 
 import (
@@ -17,8 +18,8 @@ import (
 )
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "run" {
-		end(simulate(os.Args[2:], os.Stdout, os.Stderr))
+	if command := subcommand(os.Args); command != nil {
+		end(command())
 		return
 	}
 	var o options

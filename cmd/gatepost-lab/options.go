@@ -42,6 +42,20 @@ func (f *forwards) Set(s string) error {
 	return nil
 }
 
+// subcommand returns what the first argument names; nil when it is none.
+func subcommand(args []string) func() error {
+	if len(args) < 2 {
+		return nil
+	}
+	switch args[1] {
+	case "run":
+		return func() error { return simulate(args[2:], os.Stdout, os.Stderr) }
+	case "bench":
+		return func() error { return bench(args[2:], os.Stdout) }
+	}
+	return nil
+}
+
 // authority reads the CA from the file, or makes one and writes it there.
 func authority(file string) (*lab.CA, error) {
 	if file == "" {

@@ -206,7 +206,7 @@ func TestModeNone(t *testing.T) {
 // id; a new id may be tried at once (Section 3.3).
 func TestBackOff(t *testing.T) {
 	inBubble(t, func(r *rig) {
-		r.host.handler = http.NotFoundHandler()
+		r.handle(http.NotFound)
 		r.want(r.policy(), "", ReasonFetch)
 		for range 4*60 + 59 {
 			time.Sleep(time.Second)
@@ -253,7 +253,7 @@ func TestFlapping(t *testing.T) {
 func TestSharedFetch(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		r.zone.wait = time.Second
-		r.host.handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		r.handle(func(w http.ResponseWriter, _ *http.Request) {
 			time.Sleep(10 * time.Second)
 			answer(200, "text/plain", policyText("enforce", "0"))(w, nil)
 		})
@@ -278,7 +278,7 @@ func TestSharedFetch(t *testing.T) {
 func TestImpatience(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		release := make(chan struct{})
-		r.host.handler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		r.handle(func(w http.ResponseWriter, req *http.Request) {
 			select {
 			case <-release:
 				answer(200, "text/plain", goodPolicy)(w, nil)

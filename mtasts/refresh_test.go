@@ -17,7 +17,7 @@ func TestRefreshDaily(t *testing.T) {
 		defer r.run()()
 		var at []time.Duration
 		start := time.Now()
-		r.host.handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		r.handle(func(w http.ResponseWriter, _ *http.Request) {
 			at = append(at, time.Since(start))
 			answer(200, "text/plain", goodPolicy)(w, nil)
 		})
@@ -71,7 +71,7 @@ func TestRefreshFails(t *testing.T) {
 		defer r.run()()
 		var at []time.Time
 		r.want(r.policy(), Enforce, "")
-		r.host.handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		r.handle(func(w http.ResponseWriter, _ *http.Request) {
 			at = append(at, time.Now())
 			w.WriteHeader(http.StatusServiceUnavailable)
 		})
@@ -321,7 +321,7 @@ func TestIdleBound(t *testing.T) {
 // TestRunEnds: Run returns when nothing that it or others started is left.
 func TestRunEnds(t *testing.T) {
 	inBubble(t, func(r *rig) {
-		r.host.handler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { <-req.Context().Done() })
+		r.handle(func(w http.ResponseWriter, req *http.Request) { <-req.Context().Done() })
 		stop := r.run()
 		done := make(chan error)
 		go func() {

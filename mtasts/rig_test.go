@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -142,6 +143,9 @@ func (r *rig) wantEvents(kinds ...EventKind) {
 }
 
 func (r *rig) serve(body string) { r.host.set(func(h *policyHost) { h.body = body }) }
+func (r *rig) handle(f http.HandlerFunc) {
+	r.host.set(func(h *policyHost) { h.handler = f })
+}
 func (r *rig) block(err error)   { r.host.set(func(h *policyHost) { h.dialErr = err }) }
 func (r *rig) id(ids ...string)  { r.zone.setID(domain, ids...) }
 func (r *rig) servfail(yes bool) { r.zone.setErr(map[bool]error{true: errServfail}[yes]) }

@@ -23,7 +23,7 @@ func TestNeverDowngraded(t *testing.T) {
 		{"record malformed", func(r *rig) { r.id("!") }, ReasonRecord, RecordBroken},
 		{"SERVFAIL", func(r *rig) { r.servfail(true) }, ReasonDNS, ""},
 		{"new id, host blocked", func(r *rig) { r.id("id2"); r.block(errBlocked) }, ReasonFetch, RefreshFailed},
-		{"new id, status 404", func(r *rig) { r.id("id2"); r.host.handler = http.NotFoundHandler() }, ReasonFetch, RefreshFailed},
+		{"new id, status 404", func(r *rig) { r.id("id2"); r.handle(http.NotFound) }, ReasonFetch, RefreshFailed},
 		{"new id, malformed policy", func(r *rig) { r.id("id2"); r.serve("mode: none\n") }, ReasonInvalid, RefreshFailed},
 		{"new id, another certificate", func(r *rig) { r.id("id2"); r.host.tls = newPolicyHost(r.t).tls }, ReasonWebPKI, RefreshFailed},
 		{"store cannot load", func(r *rig) { r.store.set(errBlocked, nil, nil) }, "", ""},

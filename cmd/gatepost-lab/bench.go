@@ -155,6 +155,29 @@ func (c *comparison) accept(ctx context.Context, l load) error {
 		return err
 	}
 	c.rate("accept", l, samples, func(s sample) float64 { return s.accepted })
+	return c.ceiling(ctx, l)
+}
+
+// ceiling measures the driver alone: against a sink that keeps nothing. No
+// server can be seen to be faster than that.
+func (c *comparison) ceiling(ctx context.Context, l load) error {
+	var rates []sample
+	for messages := 10 + 4*l.clients; len(rates) <= c.rounds; {
+		took, err := peer.Send(ctx, peer.Load{
+			To: c.sink.Addr, Sessions: l.clients, Messages: messages, Size: l.size,
+			From: "anna@office.example", Rcpt: "bert@away.example",
+		})
+		if err != nil {
+			return err
+		}
+		rate := float64(messages) / took.Seconds()
+		rates = append(rates, sample{accepted: rate})
+		messages = max(2*l.clients, 20, int(rate*c.length.Seconds()))
+	}
+	top := median(rates[1:], func(s sample) float64 { return s.accepted })
+	fmt.Fprintf(c.out, "bench ceiling %v sink=%.0f/s\n", l, top)
+	c.conditions = append(c.conditions, fmt.Sprintf(
+		"What the driver reaches against a sink that keeps nothing, %d clients, %d bytes: %.0f/s.", l.clients, l.size, top))
 	return nil
 }
 

@@ -61,8 +61,7 @@ func (x *exchange) transaction(ctx context.Context, a *attempt, w *way, s *sessi
 			return x.sort(a, w, s, group, got, err)
 		}
 	}
-	v := finish(w.v, verdict.Deferred, verdict.Unknown, "", "the message cannot be read: "+err.Error())
-	x.done, x.left = append(x.done, same(x.left, v)...), nil
+	x.done, x.left = append(x.done, same(x.left, a.unreadable(w.v, err))...), nil
 	return nil, false
 }
 

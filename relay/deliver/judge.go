@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"gatepost/relay/smtpc"
+	"gatepost/relay/spool"
 	"gatepost/relay/verdict"
 )
 
@@ -55,10 +56,27 @@ func (a *attempt) judge(w *way, r smtpc.RcptResult) verdict.Verdict {
 		v.Outcome, v.Reason, v.Enhanced = verdict.Returned, verdict.Refused, "5.6.0"
 		v.Rule = "RFC 5321, Section 2.3.8"
 	case errors.As(r.Err, &be):
-		v.Outcome, v.Reason = verdict.Deferred, verdict.Unknown
+		return a.unreadable(v, be)
 	default:
 		v.Outcome, v.Reason = verdict.Deferred, verdict.ConnectTimeout
 		v.Rule = "RFC 5321, Section 4.5.4.1"
+	}
+	return v
+}
+
+// unreadableTries is how many attempts find a message damaged on our own disk
+// before its sender is told: it will not get better, but a disk may have a bad
+// minute.
+const unreadableTries = 3
+
+// unreadable is the verdict on a message of which our own copy cannot be read.
+func (a *attempt) unreadable(v verdict.Verdict, err error) verdict.Verdict {
+	v = finish(v, verdict.Deferred, verdict.Unknown, "", "the message cannot be read: "+err.Error())
+	if errors.Is(err, spool.ErrDamaged) {
+		v.Reason = verdict.Damaged
+		if a.m.Tries >= unreadableTries {
+			v.Outcome, v.Enhanced = verdict.Returned, "5.3.0"
+		}
 	}
 	return v
 }

@@ -130,6 +130,7 @@ func (l *Log) commitSome(batch []*request) (n int, err error) {
 	seg.end, seg.dirty = at, true
 	if flush {
 		seg.dirty = false
+		seg.flushes++
 		seg.synced = at
 		// A block that a flush has covered is not written again.
 		seg.end = roundUp(at, blockSize)

@@ -65,6 +65,10 @@ type Log struct {
 	// told holds the messages of which the body is known to be damaged.
 	told map[uint64]bool
 
+	// perFlush is how many bytes a flush covered in the last full segment, 0
+	// while there was none.
+	perFlush int64
+
 	// The rest belongs to whoever leads.
 	wbuf     []byte
 	tried    int64 // how far the last commit meant to write

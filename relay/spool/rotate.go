@@ -100,6 +100,9 @@ func (l *Log) activate(name string, size int64) error {
 func (l *Log) retire(seg *segment) {
 	l.mu.Lock()
 	seg.closed = true
+	if seg.flushes > 0 {
+		l.perFlush = seg.synced / seg.flushes
+	}
 	if l.active == seg {
 		l.active = nil
 	}

@@ -35,7 +35,9 @@ type segment struct {
 	end    int64 // where the next record goes
 	synced int64 // how much is durable
 	dirty  bool  // something was written after the last flush
-	live   int64 // bytes of records that are needed
+	// flushes counts those of records since this segment was begun.
+	flushes int64
+	live    int64 // bytes of records that are needed
 	// numbers lists the messages whose message record is here, dead or not.
 	numbers []uint64
 

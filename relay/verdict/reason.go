@@ -47,6 +47,7 @@ const (
 	RequireTLS       Reason = "requiretls-not-supported"
 	LoginRefused     Reason = "login-refused"      // the next hop does not take the name and password of the settings
 	ReturnedByPerson Reason = "returned-by-person" // somebody chose to return it
+	Damaged          Reason = "damaged"            // our own copy of the message cannot be read back
 	Refused          Reason = "refused"            // 5yz that fits no other reason
 	Unknown          Reason = "unknown"            // 4yz that fits no other reason
 )
@@ -59,6 +60,6 @@ func All() []Reason {
 		PolicyFetchError, PolicyInvalid, PolicyWebPKI, RecordGone, RecordInvalid,
 		Greylisted, RateLimited, MailboxFull, NoSuchUser, BlockedByList,
 		NoRoute, NullMX, ConnectTimeout, DNSBroken, ClockWrong, TooBig, TooOld,
-		Loop, Unsupported, RequireTLS, LoginRefused, ReturnedByPerson, Refused, Unknown,
+		Loop, Unsupported, RequireTLS, LoginRefused, ReturnedByPerson, Damaged, Refused, Unknown,
 	}
 }

@@ -37,10 +37,11 @@ type bench struct {
 	machine *relay.Machine
 	stop    func()
 
-	mu       sync.Mutex
-	attempts map[string][]verdict.Verdict // by recipient domain
-	changed  chan struct{}
-	events   []event.Event // all but attempts
+	mu        sync.Mutex
+	attempts  map[string][]verdict.Verdict // by recipient domain
+	changed   chan struct{}
+	events    []event.Event // all but attempts
+	delivered []event.Attempted
 }
 
 func newBench(t *testing.T, world lab.World, cfg func(*relay.Config)) *bench {
@@ -118,6 +119,9 @@ func (b *bench) event(e event.Event) {
 	if !ok {
 		b.events = append(b.events, e)
 		return
+	}
+	if a.Verdict.Outcome == verdict.Delivered {
+		b.delivered = append(b.delivered, a)
 	}
 	_, domain, _ := strings.Cut(a.Rcpt, "@")
 	b.attempts[domain] = append(b.attempts[domain], a.Verdict)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,7 +26,7 @@ func TestNoSpaceOnce(t *testing.T) {
 			l.Close()
 			begin := disk.ops
 			disk.fullAt = 2*begin + at // the second Open is left out
-			l, stop := running(t, disk, Config{SegmentSize: 32 << 10, Events: reports.sink})
+			l, stop := running(t, disk, Config{SegmentSize: 32 << 10, Events: reports.sink, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 			waiting := fillSome(t, l)
 			stop()
 			calls = disk.ops - 2*begin
@@ -122,6 +123,11 @@ func fillSome(t *testing.T, l *Log) map[ID][]byte {
 				t.Fatalf("%s: got %v, want ErrFull", what, err)
 			}
 			if try == 2 {
+				l.mu.Lock()
+				u, uerr := l.usage()
+				t.Logf("no spare %v, %d spares, %d segments, active %+v, usage %+v %v, room %v",
+					l.noSpare, len(l.spares), len(l.segs), l.active, u, uerr, l.roomErr)
+				l.mu.Unlock()
 				t.Fatalf("%s: %v, though there was room again", what, err)
 			}
 			time.Sleep(2 * time.Minute)

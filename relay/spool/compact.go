@@ -301,7 +301,8 @@ const worthZeros = 32 << 10
 func (l *Log) keepSpare() {
 	l.mu.Lock()
 	u, err := l.usage()
-	want := err == nil && len(l.spares) == 0 &&
+	// After a failure one more is tried for, to learn that there is room again.
+	want := err == nil && (len(l.spares) == 0 || l.noSpare && len(l.spares) < maxSpares) &&
 		u.percent(l.segSize) < FullPercent
 	zeros := l.perFlush < worthZeros
 	l.mu.Unlock()

@@ -107,6 +107,26 @@ func TestNoSpaceForLong(t *testing.T) {
 	}
 }
 
+// After an attempt that found no room the compactor learns that there is room
+// again, also when a spare was had in another way: a message that then begins a
+// new segment is not refused half way for the sake of the outcomes.
+func TestRoomIsFoundAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, stop := running(t, newFaultDisk(1), Config{SegmentSize: 32 << 10})
+		defer stop()
+		synctest.Wait() // the first spare is there
+		l.mu.Lock()
+		l.noSpare = true
+		l.mu.Unlock()
+		time.Sleep(compactEvery + time.Second)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.noSpare {
+			t.Error("still thought to be without room")
+		}
+	})
+}
+
 // fillSome hands in 18 messages and outcomes, and does again what was refused
 // for want of room. It returns the bodies of those that wait.
 func fillSome(t *testing.T, l *Log) map[ID][]byte {

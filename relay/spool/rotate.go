@@ -140,7 +140,8 @@ func (l *Log) takeSpare(n int64) (name string, size int64, err error) {
 	size = max(l.segSize, roundUp(n, blockSize))
 	name, err = l.createSpare(size, false)
 	l.mu.Lock()
-	l.noSpare = isFull(err)
+	// The compactor may have got one meanwhile: then there is room.
+	l.noSpare = isFull(err) && len(l.spares) == 0
 	l.mu.Unlock()
 	return name, size, err
 }

@@ -9,10 +9,12 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"gatepost/image/layout"
 )
 
 // DataLabel is the label of the file system that holds the box's data.
-const DataLabel = "gpdata"
+const DataLabel = layout.DataLabel
 
 // ErrNoDataDisk means that no disk with the label turned up in time.
 var ErrNoDataDisk = errors.New("no data disk")

@@ -1,9 +1,12 @@
-// Package disk makes the box's data disk: an ext4 file system, in a sparse
-// file, that is the same byte for byte for the same Spec.
+// Package disk makes the disk of a new box (Card: a partition table, the boot
+// partition and the data partition, laid out as package layout says) and data
+// file systems by themselves: an ext4, in a sparse file. The same Card or Spec
+// gives the same bytes.
 //
-// It calls mke2fs and debugfs (Debian package e2fsprogs), because a file
+// The partition table and the boot partition's FAT32 are written by go-diskfs.
+// For ext4 it calls mke2fs and debugfs (Debian package e2fsprogs), because a file
 // system that is to survive power cuts should be written by the program that
-// its kernel driver is tested with. The driver finds the disk by its label.
+// its kernel driver is tested with.
 package disk
 
 import (

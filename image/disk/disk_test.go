@@ -23,9 +23,9 @@ func spec() Spec {
 	}
 }
 
-func needTools(t *testing.T) {
+func needTools(t *testing.T, names ...string) {
 	t.Helper()
-	for _, name := range []string{"mke2fs", "debugfs", "e2fsck"} {
+	for _, name := range names {
 		if _, err := find(name); err != nil {
 			if os.Getenv("CI") != "" {
 				t.Fatal(err) // make test installs it: here a skip would hide the check
@@ -52,7 +52,7 @@ func ask(t *testing.T, name string, args ...string) string {
 }
 
 func TestDisk(t *testing.T) {
-	needTools(t)
+	needTools(t, "mke2fs", "debugfs", "e2fsck")
 	img := filepath.Join(t.TempDir(), "disk.img")
 	if err := Create(t.Context(), img, spec()); err != nil {
 		t.Fatal(err)
@@ -89,7 +89,7 @@ func TestDisk(t *testing.T) {
 }
 
 func TestSameSpecGivesSameBytes(t *testing.T) {
-	needTools(t)
+	needTools(t, "mke2fs", "debugfs", "e2fsck")
 	var images [][]byte
 	for range 2 {
 		img := filepath.Join(t.TempDir(), "disk.img")
@@ -112,7 +112,7 @@ func TestSameSpecGivesSameBytes(t *testing.T) {
 }
 
 func TestMistakes(t *testing.T) {
-	needTools(t)
+	needTools(t, "mke2fs", "debugfs", "e2fsck")
 	for _, tt := range []struct {
 		name string
 		spec Spec

@@ -10,7 +10,7 @@ import (
 )
 
 func TestTemplate(t *testing.T) {
-	needTools(t)
+	needTools(t, "mke2fs", "dumpe2fs", "resize2fs")
 	data, err := Template(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -19,7 +19,8 @@ const (
 	BootName  = "gatepost-boot"
 	BootGUID  = "6B0D5C6E-43F7-4B0C-9D0B-7A4E5E0D0002"
 	BootStart = 1 << 20   // bytes
-	BootSize  = 192 << 20 // bytes; two slots of up to 64 MiB and the updater's room
+	BootSize  = 192 << 20 // bytes; two slots and the updater's room
+	SlotSize  = 64 << 20  // bytes; the most that a slot's file may have
 	BootLabel = "GATEPOST"
 
 	DataIndex = 2

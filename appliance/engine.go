@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gatepost/appliance/api"
+	"gatepost/mtasts"
 	"gatepost/relay"
 	"gatepost/relay/event"
 	"gatepost/relay/queue"
@@ -159,13 +160,32 @@ func (e engine) Notes(limit int) ([]api.Note, error) {
 func (e engine) Policies() []api.Policy {
 	var out []api.Policy
 	for _, p := range e.m.Policies() {
-		out = append(out, api.Policy{
-			Domain: p.Domain, Mode: string(p.Mode), MX: p.MX, ID: p.RecordID, MaxAge: int64(p.MaxAge.Seconds()),
-			Fetched: p.FetchedAt, Expires: p.ExpiresAt, Ended: p.Ended, Used: p.UsedAt, RefreshAt: p.RefreshAt,
-			Trouble: string(p.Trouble), Detail: p.Detail,
-		})
+		out = append(out, savedPolicy(p))
 	}
 	return out
+}
+
+func savedPolicy(p mtasts.EntryInfo) api.Policy {
+	return api.Policy{
+		Domain: p.Domain, Mode: string(p.Mode), MX: p.MX, ID: p.RecordID, MaxAge: int64(p.MaxAge.Seconds()),
+		Fetched: p.FetchedAt, Expires: p.ExpiresAt, Ended: p.Ended, Used: p.UsedAt, RefreshAt: p.RefreshAt,
+		Trouble: string(p.Trouble), Detail: p.Detail,
+	}
+}
+
+// Policy implements api.Engine.
+func (e engine) Policy(domain string) (api.Policy, bool) {
+	entry, ok := e.m.Policy(domain)
+	if !ok {
+		return api.Policy{}, false
+	}
+	p, h := savedPolicy(entry.EntryInfo), entry.Host
+	p.Body, p.SeenID = entry.Body, entry.Seen
+	p.Host = &api.PolicyHost{
+		Addr: h.Addr, TLSVersion: h.TLSVersion, Cipher: h.Cipher,
+		CertNames: h.CertNames, CertIssuer: h.CertIssuer, CertNotAfter: h.CertNotAfter,
+	}
+	return p, true
 }
 
 // RefreshPolicy implements api.Engine.

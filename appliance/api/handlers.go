@@ -219,12 +219,11 @@ func policies(e Engine, r *http.Request) (Policies, error) {
 }
 
 func policy(e Engine, domain string) (Policy, error) {
-	all := e.Policies()
-	i := slices.IndexFunc(all, func(p Policy) bool { return strings.EqualFold(p.Domain, domain) })
-	if i < 0 {
+	p, ok := e.Policy(domain)
+	if !ok {
 		return Policy{}, ErrNotFound
 	}
-	return all[i], nil
+	return p, nil
 }
 
 func refresh(e Engine, r *http.Request) (PolicyAnswer, error) {

@@ -39,6 +39,9 @@ type Engine interface {
 
 	// Policies lists every saved policy, sorted by domain.
 	Policies() []Policy
+	// Policy tells the saved policy of a domain with its evidence, false when
+	// none is saved.
+	Policy(domain string) (Policy, bool)
 	// RefreshPolicy asks the domain now. An error means that nothing is known.
 	RefreshPolicy(ctx context.Context, domain string) (PolicyAnswer, error)
 

@@ -89,6 +89,22 @@ type Policy struct {
 	RefreshAt time.Time `json:"refresh_at,omitzero"` // next planned refresh
 	Trouble   string    `json:"trouble,omitempty"`   // reason id of the last failed refresh
 	Detail    string    `json:"detail,omitempty"`    // its technical cause
+
+	// The rest is told of one domain, not in a list.
+	Body   string      `json:"body,omitempty"`    // the text as served
+	SeenID string      `json:"seen_id,omitempty"` // id that the DNS gave last, "" when it gave none
+	Host   *PolicyHost `json:"host,omitempty"`
+}
+
+// PolicyHost is what was seen of the server that served a policy, when it was
+// read.
+type PolicyHost struct {
+	Addr         string    `json:"addr,omitempty"` // address and port
+	TLSVersion   string    `json:"tls_version,omitempty"`
+	Cipher       string    `json:"cipher,omitempty"`
+	CertNames    []string  `json:"cert_names,omitempty"`
+	CertIssuer   string    `json:"cert_issuer,omitempty"`
+	CertNotAfter time.Time `json:"cert_not_after,omitzero"`
 }
 
 // PolicyAnswer is what holds for a domain right after it was asked.

@@ -169,6 +169,11 @@ watch.example: watch only
   read again  -
   trouble     sts-policy-fetch-error
               no route to host
+  DNS says    20261124
+  read from   192.0.2.1:443, TLS 1.3, certificate for mta-sts.watch.example by R11
+  as served   version: STSv1
+              mode: testing
+              ‹U+001B›[2Jmx: a.example
 `)
 	if _, err := c.run("policy refresh no.example"); err == nil || err.Error() != "no.example: no such name" {
 		t.Errorf("got %v", err)

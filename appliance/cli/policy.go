@@ -112,7 +112,33 @@ func showPolicy(ctx context.Context, k call) error {
 		t.line(2, "trouble     %s", cut(p.Trouble, 60))
 		t.line(2, "            %s", cut(p.Detail, 300))
 	}
+	t.tellSource(p)
 	return nil
+}
+
+// bodyLines is how many lines of a policy are shown.
+const bodyLines = 60
+
+// tellSource tells how the rules are known: the DNS, the server, the text.
+func (t teller) tellSource(p api.Policy) {
+	if p.SeenID != p.ID {
+		t.line(2, "DNS says    %s", orDash(cut(p.SeenID, 32)))
+	}
+	if h := p.Host; h != nil && h.Addr != "" {
+		t.line(2, "read from   %s, %s, certificate for %s by %s", cut(h.Addr, 60), orDash(cut(h.TLSVersion, 20)),
+			list(foreigns(h.CertNames), 5), orDash(cut(h.CertIssuer, 60)))
+	}
+	for i, line := range strings.Split(strings.TrimRight(p.Body, "\r\n"), "\n") {
+		switch {
+		case p.Body == "" || i > bodyLines:
+		case i == bodyLines:
+			t.line(2, "            and more; -json has all of it")
+		case i == 0:
+			t.line(2, "as served   %s", cut(strings.TrimSuffix(line, "\r"), 120))
+		default:
+			t.line(2, "            %s", cut(strings.TrimSuffix(line, "\r"), 120))
+		}
+	}
 }
 
 func refreshPolicy(ctx context.Context, k call) error {

@@ -2,6 +2,8 @@ package appliance
 
 import (
 	"context"
+	"errors"
+	"net/http"
 	"time"
 
 	"gatepost/appliance/api"
@@ -27,6 +29,19 @@ func (p pageRules) Rules(ctx context.Context, q webui.RulesQuery) (webui.RulesPa
 func (p pageRules) RulesOf(ctx context.Context, domain string) (webui.Rules, error) {
 	one, err := p.api.Policy(ctx, domain)
 	return savedRules(one), pageError(err)
+}
+
+// Check implements webui.RulesBackend.
+func (p pageRules) Check(ctx context.Context, domain string) (webui.Checked, error) {
+	c, err := p.api.Check(ctx, domain)
+	if refused := (*api.ResponseError)(nil); errors.As(err, &refused) && refused.Status == http.StatusBadRequest {
+		return webui.Checked{}, webui.ErrBadDomain
+	}
+	if err != nil {
+		return webui.Checked{}, err
+	}
+	evidence, err := pageEvidence(c.Verdict.Evidence)
+	return webui.Checked{Domain: foreign.Text(c.Domain), Attempt: pageAttempt(c.Verdict), Evidence: evidence}, err
 }
 
 // Reread implements webui.RulesBackend.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gatepost/appliance/api"
+	"gatepost/relay/verdict"
 	"gatepost/webui"
 	"gatepost/webui/foreign"
 )
@@ -37,6 +38,12 @@ func (rulesEngine) RefreshPolicy(_ context.Context, domain string) (api.PolicyAn
 		return api.PolicyAnswer{}, errors.New("no network")
 	}
 	return api.PolicyAnswer{Domain: domain, Held: true, Changed: true, Trouble: "sts-policy-fetch-error"}, nil
+}
+
+func (rulesEngine) Check(_ context.Context, domain string) (api.Check, error) {
+	return api.Check{Domain: domain, Verdict: verdict.Verdict{
+		Domain: domain, Outcome: verdict.Delivered, MX: "mx.a.example", Evidence: &verdict.Evidence{Route: verdict.RouteMX, Hosts: []verdict.Host{{MX: "mx.a.example"}}},
+	}}, nil
 }
 
 // The saved rules reach the page in its terms, nothing of them is left out.
@@ -80,6 +87,11 @@ func TestPageRules(t *testing.T) {
 	}
 	got, err := p.Reread(ctx, "a.example")
 	check("read again", got, err, webui.Reread{Held: true, Changed: true, Trouble: "sts-policy-fetch-error"})
+	tried, err := p.Check(ctx, "a.example")
+	check("a check", tried, err, webui.Checked{
+		Domain: "a.example", Attempt: webui.Attempt{Outcome: "delivered", MX: "mx.a.example", CertNames: []foreign.Text{}, PolicyMX: []foreign.Text{}},
+		Evidence: &webui.Evidence{Route: "mx", Hosts: []webui.EvidenceHost{{MX: "mx.a.example"}}},
+	})
 	if _, err := p.Reread(ctx, "down.example"); err == nil {
 		t.Error("down: got no error")
 	}

@@ -18,6 +18,9 @@ type fakeRules struct {
 	answer Reread
 	asked  []string // domains that were read again
 	query  RulesQuery
+
+	result  Checked
+	checked []string
 }
 
 func (f *fakeRules) Rules(_ context.Context, q RulesQuery) (RulesPage, error) {
@@ -56,6 +59,17 @@ func (f *fakeRules) Reread(_ context.Context, domain string) (Reread, error) {
 	defer f.mu.Unlock()
 	f.asked = append(f.asked, domain)
 	return f.answer, f.err
+}
+
+func (f *fakeRules) Check(_ context.Context, domain string) (Checked, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.checked = append(f.checked, domain)
+	c := f.result
+	if c.Domain == "" {
+		c.Domain = foreign.Text(domain)
+	}
+	return c, f.err
 }
 
 // sampleRules are three domains: well, with a trouble, and ended.

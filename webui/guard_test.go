@@ -110,6 +110,8 @@ func wantStatus(rt route, m mode, visitor string, withSession bool) int {
 		return http.StatusSeeOther // to /login
 	case rt.pattern == "/message/{id}/original" && post:
 		return http.StatusForbidden // no password
+	case rt.pattern == "/check":
+		return http.StatusOK // a page with the result, or with the form
 	case post:
 		return http.StatusSeeOther // done, with a message
 	case rt.pattern == "/waiting/return" || rt.pattern == "/waiting/delete":

@@ -105,6 +105,8 @@ func hostilePages(t *testing.T, s *site, b *browser, text string) map[string]str
 		path, _, _ = strings.Cut(path, "=")
 		pages[path] = body
 	}
+	s.rules.result = Checked{Domain: f + "/", Attempt: a, Evidence: s.queue.details["m1"].History[0].Evidence}
+	_, pages["/check"] = b.post("/check", "domain", "shop.example")
 	// The words of what was done name the domain.
 	s.back.list = []Message{m}
 	b.post("/waiting/pause", "group", groupID(m))

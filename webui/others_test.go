@@ -137,3 +137,58 @@ func TestWithoutRules(t *testing.T) {
 		t.Errorf("got %d, want 404", res.StatusCode)
 	}
 }
+
+// TestCheck: the verdict, each server, and what is wrong with what was typed.
+func TestCheck(t *testing.T) {
+	s := newOwnedSite(t)
+	b := s.anna()
+	_, body := b.get("/check?domain=shop.example")
+	has(t, body, "No mail is sent.")
+	if !strings.Contains(body, `value="shop.example"`) || len(s.rules.checked) > 0 {
+		t.Errorf("the form is not filled, or a GET has asked %v", s.rules.checked)
+	}
+	host := func(mx, outcome, protection string) EvidenceHost {
+		return EvidenceHost{MX: foreign.Text(mx), Outcome: outcome, Protection: protection, Took: 310 * time.Millisecond}
+	}
+	good := Attempt{Outcome: "delivered", MX: "mx1.shop.example", Protection: "verified", PolicyMode: "enforce", PolicyMX: []foreign.Text{"mx1.shop.example"}}
+	s.rules.result = Checked{Attempt: good, Evidence: &Evidence{
+		Route: "mx", DNS: &EvidenceDNS{MX: []EvidenceMX{{Host: "mx1.shop.example"}, {Host: "mx2.shop.example"}}},
+		Hosts: []EvidenceHost{host("mx1.shop.example", "delivered", "verified"), host("mx2.shop.example", "held", "encrypted"), host("mx3.shop.example", "deferred", "")},
+	}}
+	_, body = b.post("/check", "domain", " Anna@SHOP.example. ")
+	has(t, body, "Mail to shop.example goes out encrypted and checked.", "Their DNS names 2 mail servers.", "Must be encrypted",
+		"mx1.shop.example takes mail encrypted, and its certificate is right.", "310 ms", "mx2.shop.example does not do what the rules ask",
+		"mx3.shop.example does not take mail from us just now.", "Their saved rules")
+	for _, c := range []struct {
+		a    Attempt
+		want []string
+	}{
+		{Attempt{Outcome: "delivered", Protection: "clear"}, []string{"goes out without encryption", "They publish no rules"}},
+		{Attempt{Outcome: "delivered", Protection: "encrypted"}, []string{"nobody can check to whom"}},
+		{Attempt{Outcome: "held", Reason: "starttls-not-supported", MX: "mx.shop.example"}, []string{"would be held now", "offered no encryption", "Who can fix it"}},
+		{Attempt{Outcome: "deferred", Reason: "connect-timeout"}, []string{"would wait now"}},
+		{Attempt{Outcome: "returned", Reason: "no-route"}, []string{"would be returned"}},
+		{Attempt{}, []string{"The settings of this box say where mail to shop.example goes."}},
+	} {
+		s.rules.result = Checked{Attempt: c.a}
+		_, body = b.post("/check", "domain", "shop.example")
+		has(t, body, c.want...)
+	}
+	asked := len(s.rules.checked)
+	for _, bad := range []string{"", "localhost", "a b.example", "http://x.example/", "[192.0.2.1]", strings.Repeat("a.", 200)} {
+		_, body = b.post("/check", "domain", bad)
+		has(t, body, "Type a domain")
+	}
+	if len(s.rules.checked) != asked {
+		t.Errorf("asked %v", s.rules.checked[asked:])
+	}
+	s.rules.err = ErrBadDomain
+	_, body = b.post("/check", "domain", "a..b")
+	has(t, body, "Type a domain")
+	s.rules.err = errors.New("down")
+	res, body := b.post("/check", "domain", "shop.example")
+	has(t, body, "cannot be found out just now")
+	if res.StatusCode != 503 {
+		t.Errorf("got %d, want 503", res.StatusCode)
+	}
+}

@@ -27,7 +27,7 @@ func parsePages() (map[string]*template.Template, error) {
 	}
 	pages := map[string]*template.Template{}
 	for _, name := range []string{
-		"claim", "confirm", "continue", "error", "find", "home", "login", "message", "original", "others", "owner", "rules",
+		"check", "claim", "confirm", "continue", "error", "find", "home", "login", "message", "original", "others", "owner", "rules",
 		"status", "waiting",
 	} {
 		t, err := base.Clone()

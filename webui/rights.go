@@ -88,6 +88,8 @@ func routes(m mode) []route {
 			route{http.MethodPost, "/message/{id}/original", mail, (*Server).original, queue},
 			route{http.MethodGet, "/others", look, (*Server).others, rules},
 			route{http.MethodPost, "/others/reread", retry, (*Server).reread, rules},
+			route{http.MethodGet, "/check", look, (*Server).checkPage, rules},
+			route{http.MethodPost, "/check", retry, (*Server).check, rules},
 			route{http.MethodGet, "/others/{domain}", look, (*Server).otherRules, rules},
 		)
 	}

@@ -75,7 +75,7 @@ func (s *Server) askLogin(v *visit, rt route) {
 		s.fail(v, http.StatusUnauthorized, "error.refused")
 	case v.r.Header.Get("Sec-Fetch-Site") == "cross-site" && v.r.Header.Get("Sec-Fetch-Mode") == "navigate":
 		path := "/"
-		if id := v.r.PathValue("id"); rt.pattern == "/waiting" || rt.pattern == "/find" || rt.pattern == "/others" {
+		if id := v.r.PathValue("id"); rt.pattern == "/waiting" || rt.pattern == "/find" || rt.pattern == "/others" || rt.pattern == "/check" {
 			path = rt.pattern
 		} else if rt.pattern == "/message/{id}" && goodID.MatchString(id) {
 			path = "/message/" + id

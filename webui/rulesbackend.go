@@ -2,6 +2,7 @@ package webui
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"gatepost/webui/foreign"
@@ -15,9 +16,26 @@ type RulesBackend interface {
 	Rules(ctx context.Context, q RulesQuery) (RulesPage, error)
 	// RulesOf is everything that is saved of a domain; ErrGone when nothing is.
 	RulesOf(ctx context.Context, domain string) (Rules, error)
+	// Check finds out what would become of mail to a domain now, and sends none.
+	// It waits for the domain's servers, half a minute or so. ErrBadDomain for
+	// what is no domain.
+	Check(ctx context.Context, domain string) (Checked, error)
 	// Reread asks the domain for its rules now. A failure never shortens or drops
 	// saved rules. An error means that nothing can be said.
 	Reread(ctx context.Context, domain string) (Reread, error)
+}
+
+// ErrBadDomain says that what was asked for is no domain name.
+var ErrBadDomain = errors.New("webui: not a domain name")
+
+// Checked is what would become of mail to a domain.
+type Checked struct {
+	Domain foreign.Text
+	// Attempt is the verdict on the first server that would get the mail; its
+	// outcome "delivered" means that the mail would be sent, "" that the settings
+	// name the server, which is not asked.
+	Attempt  Attempt
+	Evidence *Evidence // of every server of the domain
 }
 
 // RulesQuery selects saved rules.

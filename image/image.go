@@ -27,6 +27,9 @@ import (
 const (
 	KernelName = "vmlinuz"
 	InitrdName = "initrd.zst"
+	UKIName    = "gatepost.efi"
+	DiskName   = "gatepost.img"
+	PackedName = "gatepost.img.zst"
 	SumsName   = "SHA256SUMS"
 )
 
@@ -49,6 +52,9 @@ type Spec struct {
 	// Init is the path of a finished executable for the guest that is used
 	// instead of building one; "" builds Source's ./cmd/gatepost.
 	Init string
+	// DirectOnly leaves out all but the kernel and the initramfs, which is what
+	// a virtual machine boots fastest from.
+	DirectOnly bool
 	// Reuse keeps the initramfs that is already in Out when it holds exactly
 	// what a new one would, so that nothing is compressed again.
 	Reuse bool
@@ -76,6 +82,7 @@ func (s Spec) withDefaults(ctx context.Context) (Spec, error) {
 	if s.Kernel.Lock == "" {
 		s.Kernel.Lock = filepath.Join(s.Source, LockFile)
 	}
+	s.Kernel.WithStub = !s.DirectOnly
 	if s.Version == "" {
 		s.Version = gitVersion(ctx, s.Source)
 	}
@@ -138,14 +145,29 @@ func Build(ctx context.Context, s Spec) (manifest.Manifest, error) {
 	}
 	m := s.describe(k, program, raw)
 	m.DataTemplate = describeFile(templateName, template)
-	for _, a := range []struct {
-		name string
-		data []byte
-	}{{KernelName, vmlinuz}, {InitrdName, initrd}} {
-		m.Artefacts = append(m.Artefacts, describeFile(a.name, a.data))
-		if err := replace(filepath.Join(s.Out, a.name), a.data); err != nil {
-			return manifest.Manifest{}, err
+	put := func(name string, data []byte) {
+		if err == nil {
+			m.Artefacts = append(m.Artefacts, describeFile(name, data))
+			err = replace(filepath.Join(s.Out, name), data)
 		}
+	}
+	put(KernelName, vmlinuz)
+	put(InitrdName, initrd)
+	if err != nil {
+		return manifest.Manifest{}, err
+	}
+	if s.DirectOnly {
+		return m, s.seal(m)
+	}
+	one, err := s.uki(k, vmlinuz, initrd)
+	if err != nil {
+		return manifest.Manifest{}, err
+	}
+	put(UKIName, one)
+	files, err2 := s.card(ctx, one, template)
+	m.Artefacts = append(m.Artefacts, files...)
+	if err := errors.Join(err, err2); err != nil {
+		return manifest.Manifest{}, err
 	}
 	return m, s.seal(m)
 }

@@ -79,10 +79,11 @@ func spec(t *testing.T) Spec {
 	p := kernel.Package{Name: "small", Version: "1", Size: int64(len(data)), SHA256: hex.EncodeToString(sum[:])}
 	s := Spec{
 		Source: dir, Out: filepath.Join(dir, "out"), Version: "1.2.3",
-		BuildTime: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
-		Profile:   board.Profile{Name: "test"},
-		Init:      filepath.Join(dir, "init"),
-		Kernel:    kernel.Config{Lock: filepath.Join(dir, "lock.json"), Cache: filepath.Join(dir, "cache")},
+		BuildTime:  time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+		Profile:    board.Profile{Name: "test"},
+		DirectOnly: true,
+		Init:       filepath.Join(dir, "init"),
+		Kernel:     kernel.Config{Lock: filepath.Join(dir, "lock.json"), Cache: filepath.Join(dir, "cache")},
 	}
 	write(t, filepath.Join(s.Kernel.Cache, "debs", p.SHA256+".deb"), data)
 	write(t, s.Init, program(t, elf.EM_AARCH64, elf.PT_LOAD))

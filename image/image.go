@@ -30,6 +30,8 @@ const (
 	UKIName    = "gatepost.efi"
 	DiskName   = "gatepost.img"
 	PackedName = "gatepost.img.zst"
+	SBOMName   = "sbom.spdx.json"
+	RightsName = "LICENSES.txt"
 	SumsName   = "SHA256SUMS"
 )
 
@@ -145,6 +147,9 @@ func Build(ctx context.Context, s Spec) (manifest.Manifest, error) {
 	}
 	m := s.describe(k, program, raw)
 	m.DataTemplate = describeFile(templateName, template)
+	if m.Tools, err = tools(ctx); err != nil {
+		return manifest.Manifest{}, err
+	}
 	put := func(name string, data []byte) {
 		if err == nil {
 			m.Artefacts = append(m.Artefacts, describeFile(name, data))
@@ -164,6 +169,12 @@ func Build(ctx context.Context, s Spec) (manifest.Manifest, error) {
 		return manifest.Manifest{}, err
 	}
 	put(UKIName, one)
+	spdx, licenses, err2 := s.bill(ctx, k, program)
+	if err := errors.Join(err, err2); err != nil {
+		return manifest.Manifest{}, err
+	}
+	put(SBOMName, spdx)
+	put(RightsName, licenses)
 	files, err2 := s.card(ctx, one, template)
 	m.Artefacts = append(m.Artefacts, files...)
 	if err := errors.Join(err, err2); err != nil {
@@ -198,18 +209,27 @@ func (s Spec) describe(k kernel.Kernel, program []byte, raw int64) manifest.Mani
 		Profile:      s.Profile.Name,
 		Architecture: GOARCH,
 		Go:           goVersion(program),
-		Kernel:       manifest.Kernel{Release: k.Release, Package: describePackage(k.Package)},
+		Kernel:       manifest.Kernel{Release: k.Release, Source: describeSource(k.Fetched)},
 		Init:         describeFile("init", program),
 		InitramfsRaw: raw,
 	}
-	if k.Differs() {
-		locked := describePackage(k.Locked)
-		m.Kernel.Locked = &locked
+	if k.Stub != nil {
+		stub := describeSource(k.Stub.Fetched)
+		m.Stub, m.CommandLine = &stub, s.commandLine()
 	}
 	for _, f := range k.Modules {
 		m.Modules = append(m.Modules, manifest.File{Name: f.Name, Size: f.Size, SHA256: f.SHA256})
 	}
 	return m
+}
+
+func describeSource(f kernel.Fetched) manifest.Source {
+	s := manifest.Source{Package: describePackage(f.Package)}
+	if f.Differs() {
+		locked := describePackage(f.Locked)
+		s.Locked = &locked
+	}
+	return s
 }
 
 func describePackage(p kernel.Package) manifest.Package {
@@ -219,6 +239,12 @@ func describePackage(p kernel.Package) manifest.Package {
 func describeFile(name string, data []byte) manifest.File {
 	sum := sha256.Sum256(data)
 	return manifest.File{Name: name, Size: int64(len(data)), SHA256: hex.EncodeToString(sum[:])}
+}
+
+// tools names the machine's programs that wrote a part of the image.
+func tools(ctx context.Context) ([]manifest.Tool, error) {
+	version, err := disk.Version(ctx)
+	return []manifest.Tool{{Name: "mke2fs", Version: version}}, err
 }
 
 // seal writes the manifest and the sums of everything beside them.

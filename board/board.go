@@ -51,6 +51,9 @@ type Profile struct {
 	// PowerKey is the line of the power key that the kernel watches
 	// (gpio-keys); the zero value if there is none. Nobody else may take it.
 	PowerKey Line
+	// Console is where the kernel's console is, as its option console= takes
+	// it; "" leaves it to the device tree.
+	Console string
 	// Modules are the kernel modules that the board needs besides Common;
 	// one with a leading "?" may be missing.
 	Modules []string
@@ -115,6 +118,7 @@ func qemuVirt() Profile {
 			{Name: Alert, Line: Line{chip, 4}},
 		},
 		PowerKey: Line{chip, 3},
+		Console:  "ttyAMA0",
 		Modules: []string{
 			"virtio_pci", "virtio_mmio", "virtio_rng", "virtio_net", "virtio_blk",
 			// The first watchdog to be loaded is /dev/watchdog: the real one,

@@ -206,6 +206,33 @@ func (s Spec) tool(ctx context.Context, stdin []byte, name string, args ...strin
 	return nil
 }
 
+// Version gives the version of mke2fs, which decides the bytes of the file
+// systems.
+func Version(ctx context.Context) (string, error) {
+	program, err := find("mke2fs")
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, program, "-V")
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("disk: mke2fs -V: %w: %s", err, bytes.TrimSpace(out))
+	}
+	// The first line is "mke2fs 1.47.0 (5-Feb-2023)".
+	if f := strings.Fields(string(out)); len(f) > 1 && f[0] == "mke2fs" {
+		return f[1], nil
+	}
+	return "", fmt.Errorf("disk: mke2fs -V tells no version: %s", bytes.TrimSpace(out))
+}
+
+// packages names where the programs are from that this package and its tests
+// call.
+var packages = map[string]string{
+	"mke2fs": "e2fsprogs", "debugfs": "e2fsprogs", "e2fsck": "e2fsprogs", "dumpe2fs": "e2fsprogs", "resize2fs": "e2fsprogs",
+	"sgdisk": "gdisk", "fsck.vfat": "dosfstools", "mdir": "mtools", "mtype": "mtools",
+}
+
 // find looks where ordinary users' PATH does not.
 func find(name string) (string, error) {
 	if p, err := exec.LookPath(name); err == nil {
@@ -216,7 +243,7 @@ func find(name string) (string, error) {
 			return p, nil
 		}
 	}
-	return "", fmt.Errorf("disk: %s is not installed (Debian package e2fsprogs)", name)
+	return "", fmt.Errorf("disk: %s is not installed (Debian package %s)", name, packages[name])
 }
 
 // sparse makes a file of this size that takes no space.

@@ -39,6 +39,13 @@ type Manifest struct {
 	// Go is the version of the toolchain.
 	Go     string `json:"go"`
 	Kernel Kernel `json:"kernel"`
+	// Stub is the boot stub in the UKI and CommandLine the kernel's command
+	// line there; nil and "" in an image without a UKI.
+	Stub        *Source `json:"stub,omitempty"`
+	CommandLine string  `json:"command_line,omitempty"`
+	// Tools are the builder's programs whose version decides the bytes of an
+	// artefact and that no lock file names.
+	Tools []Tool `json:"tools"`
 	// Modules are the kernel modules in the order of loading.
 	Modules []File `json:"modules"`
 	// Init is the one executable of the image.
@@ -52,9 +59,14 @@ type Manifest struct {
 	Artefacts []File `json:"artefacts"`
 }
 
-// A Kernel tells which kernel package is in the image.
+// A Kernel tells which kernel is in the image.
 type Kernel struct {
-	Release string  `json:"release"`
+	Release string `json:"release"`
+	Source
+}
+
+// A Source tells which package a part of the image is from.
+type Source struct {
 	Package Package `json:"package"`
 	// Locked is set when the lock file names another package, which no
 	// mirror had any more: such an image cannot be rebuilt bit for bit.
@@ -66,6 +78,12 @@ type Package struct {
 	Name    string `json:"name"`
 	Version string `json:"version"`
 	SHA256  string `json:"sha256"`
+}
+
+// A Tool is a program of the machine that built the image.
+type Tool struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
 }
 
 // A File is one file, its size in bytes and its digest.
@@ -115,9 +133,16 @@ func (m Manifest) check() error {
 	if len(m.Artefacts) == 0 {
 		return errors.New("manifest: no artefacts")
 	}
-	packages := []Package{m.Kernel.Package}
-	if m.Kernel.Locked != nil {
-		packages = append(packages, *m.Kernel.Locked)
+	sources := []Source{m.Kernel.Source}
+	if m.Stub != nil {
+		sources = append(sources, *m.Stub)
+	}
+	var packages []Package
+	for _, s := range sources {
+		packages = append(packages, s.Package)
+		if s.Locked != nil {
+			packages = append(packages, *s.Locked)
+		}
 	}
 	for _, p := range packages {
 		if p.Name == "" || p.Version == "" || !digestForm.MatchString(p.SHA256) {

@@ -77,8 +77,9 @@ type header struct {
 func (h header) title() string { return string(bytes.TrimRight(h.name[:], "\x00")) }
 
 // put writes the header; relocations and line numbers, which an EFI program
-// does not have, stay zero.
+// does not have, are zero.
 func (h header) put(to []byte) {
+	clear(to[:sectionHeader])
 	copy(to, h.name[:])
 	le := binary.LittleEndian
 	le.PutUint32(to[8:], h.virtualSize)

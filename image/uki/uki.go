@@ -8,7 +8,8 @@
 // 512 bytes; m in memory, 4096 bytes):
 //
 //	0                 the stub's headers, with more section headers behind the
-//	                  stub's own; they fit into SizeOfHeaders
+//	                  stub's own; they fit into SizeOfHeaders (the filling
+//	                  there, no-op instructions in Debian's stub, has no meaning)
 //	(stub's)          the stub's sections; what follows them in the stub's file
 //	                  (a symbol table, never loaded) is left out
 //	next f            .osrel     os-release(5) text: name and version
@@ -102,7 +103,7 @@ func Build(stub []byte, c Content) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.room(stub, add); err != nil {
+	if err := p.room(add); err != nil {
 		return nil, fmt.Errorf("uki: the stub: %w", err)
 	}
 	size := p.rawEnd()
@@ -140,7 +141,7 @@ func Build(stub []byte, c Content) ([]byte, error) {
 }
 
 // room reports what stands in the way of more sections.
-func (p program) room(stub []byte, add []Section) error {
+func (p program) room(add []Section) error {
 	if p.signed {
 		return errors.New("it is signed, and the signature would no longer hold")
 	}
@@ -153,11 +154,6 @@ func (p program) room(stub []byte, add []Section) error {
 	}
 	if end > limit {
 		return fmt.Errorf("its headers have no room for %d more sections", len(add))
-	}
-	for _, b := range stub[p.table+sectionHeader*len(p.headers) : end] {
-		if b != 0 {
-			return errors.New("something stands behind its section headers")
-		}
 	}
 	for _, s := range add {
 		if slices.ContainsFunc(p.headers, func(h header) bool { return h.title() == s.Name }) {

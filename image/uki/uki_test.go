@@ -36,8 +36,8 @@ func stub(edit func(b []byte)) []byte {
 	le.PutUint32(o[108:], 6)
 	header{[8]byte{'.', 't', 'e', 'x', 't'}, 0x3f0, 0x1000, 0x400, 0x1000, 0x60000020}.put(o[160:])
 	header{[8]byte{'.', 'd', 'a', 't', 'a'}, 0xe00, 0x2000, 0x200, 0x1400, 0xc0000040}.put(o[200:])
-	for i := 0x1000; i < len(b); i++ {
-		b[i] = byte(i)
+	for i := tableAt + 2*sectionHeader; i < len(b); i++ {
+		b[i] = byte(i) | 1 // filling and content
 	}
 	if edit != nil {
 		edit(b)
@@ -114,6 +114,9 @@ func TestBuild(t *testing.T) {
 		if s.Offset%512 != 0 || s.Size%512 != 0 || s.VirtualAddress%4096 != 0 || s.Offset < end || s.VirtualAddress < memory {
 			t.Errorf("section %s: got %+v, want it aligned and behind the last", s.Name, s.SectionHeader)
 		}
+		if s.PointerToRelocations != 0 || s.NumberOfLineNumbers != 0 {
+			t.Errorf("section %s: got %+v, want no relocations", s.Name, s.SectionHeader)
+		}
 		end, memory = s.Offset+s.Size, s.VirtualAddress+s.VirtualSize
 		if i >= 2 && s.Characteristics != 0x40000040 {
 			t.Errorf("section %s: got %#x, want data that is only read", s.Name, s.Characteristics)
@@ -146,7 +149,6 @@ func TestBuildRefuses(t *testing.T) {
 	}{
 		{"a signed stub", func(b []byte) { le.PutUint32(b[optionalAt+optionalFixed+8*certificates+4:], 8) }, nil, "signed"},
 		{"no room", func(b []byte) { le.PutUint32(b[tableAt+20:], 512); le.PutUint32(b[optionalAt+60:], 512) }, nil, "no room"},
-		{"something in the way", func(b []byte) { b[tableAt+80+7] = 1 }, nil, "something stands"},
 		{"a section that is there", func(b []byte) { copy(b[tableAt:], ".linux") }, nil, "already"},
 		{"another machine", func(b []byte) { le.PutUint16(b[coffAt:], 0x8664) }, nil, "machine 0x8664"},
 		{"no kernel", nil, func(c *Content) { c.Linux = nil }, ".linux"},

@@ -28,8 +28,17 @@ type settings struct {
 	data   *os.Root // the data disk, nil when there is none
 	system *os.Root // our own folder on it, nil when there is none
 
-	mu    sync.Mutex
-	force inForce
+	// apply puts new settings into effect. It is called with the lock held and
+	// must not block or ask for settings; nil does nothing.
+	apply func(before, after inForce)
+	// tell says a line on the console; nil says nothing.
+	tell func(format string, args ...any)
+
+	applying sync.Mutex // held while new settings take effect
+
+	mu      sync.Mutex
+	force   inForce
+	waiting *trial // nil: no change waits for its confirmation
 }
 
 // inForce is one set of settings and where it came from. It is a value that
@@ -39,6 +48,14 @@ type inForce struct {
 	text   []byte // as a person wrote it; nil for the built-in ones
 	use    health.ConfigUse
 	fault  string // what is wrong with config.toml, every fault on a line
+}
+
+// shown is what the box tells of its settings.
+func (f inForce) shown() control.Config {
+	return control.Config{
+		State: string(f.use), Error: f.fault, Hash: config.Hash(f.config),
+		PageNames: append([]string{f.config.Hostname}, f.config.Admin.Hosts...),
+	}
 }
 
 // current returns the settings in force. What runs for long asks again: they
@@ -104,6 +121,9 @@ func ownSettings(data *os.Root) error {
 
 // loadSettings reads the settings and says what is wrong with them.
 func (p *initProcess) loadSettings() {
+	if forgetPending(p.data, p.system) {
+		p.say("settings: a change was not confirmed before the box stopped; the settings before it are in force")
+	}
 	f, err := chooseSettings(p.data, p.system)
 	if err != nil {
 		f.fault = err.Error()
@@ -120,7 +140,7 @@ func (p *initProcess) loadSettings() {
 	default:
 		p.say("settings: %s is in force, this box is %s", configName, f.config.Hostname)
 	}
-	p.state.setConfig(f.config.Hostname, control.Config{State: string(f.use), Error: f.fault})
+	p.state.setConfig(f.config.Hostname, f.shown())
 }
 
 // chooseSettings returns config.toml from data when it is right, and keeps a

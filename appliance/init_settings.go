@@ -20,7 +20,8 @@ import (
 const (
 	configName   = "config.toml"
 	lastGoodName = "config.last-good.toml"
-	maxConfig    = 1 << 20 // bytes
+	oldFormName  = "config.old-form.toml" // as it was before it was rewritten for a new version
+	maxConfig    = 1 << 20                // bytes
 )
 
 // settings are the settings in force and the folders they came from.
@@ -159,6 +160,9 @@ func chooseSettings(data, system *os.Root) (inForce, error) {
 	if err == nil {
 		var c config.Config
 		if c, err = config.Parse(configName, text); err == nil {
+			if now, changed, _ := config.Upgrade(configName, string(text)); changed {
+				return upgradeSettings(data, system, inForce{config: c, text: []byte(now), use: health.ConfigFile}, text)
+			}
 			return inForce{config: c, text: text, use: health.ConfigFile}, keepLastGood(system, text)
 		}
 	}
@@ -168,6 +172,18 @@ func chooseSettings(data, system *os.Root) (inForce, error) {
 		}
 	}
 	return builtIn, err
+}
+
+// upgradeSettings writes the file anew in the form of today and keeps the one
+// that a person wrote beside it, since an older version of the box reads that.
+func upgradeSettings(data, system *os.Root, f inForce, old []byte) (inForce, error) {
+	if err := statefile.Write(system, oldFormName, old, 0o600); err != nil {
+		return f, fmt.Errorf("the settings are of an earlier version and could not be rewritten: %w", err)
+	}
+	if err := statefile.Write(data, configName, f.text, 0o600); err != nil {
+		return f, fmt.Errorf("the settings are of an earlier version and could not be rewritten: %w", err)
+	}
+	return f, keepLastGood(system, f.text)
 }
 
 // keepLastGood copies settings that are right, when they are new.

@@ -291,3 +291,17 @@ func TestPartsOfAChange(t *testing.T) {
 		t.Error("the relay goes on without knowing that there are settings now")
 	}
 }
+
+// A file of an earlier version is rewritten, and the old one kept.
+func TestUpgradeSettings(t *testing.T) {
+	data, system := disk(t, map[string]string{configName: "version = 0\n"})
+	next := inForce{config: mustParse(t, rightConfig), text: []byte(rightConfig), use: health.ConfigFile}
+	if f, err := upgradeSettings(data, system, next, []byte("version = 0\n")); err != nil || f.use != health.ConfigFile {
+		t.Fatalf("got %+v, %v", f, err)
+	}
+	for name, want := range map[string]string{configName: rightConfig, "system/" + oldFormName: "version = 0\n", "system/" + lastGoodName: rightConfig} {
+		if got, _ := os.ReadFile(filepath.Join(data.Name(), name)); string(got) != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+}

@@ -120,6 +120,7 @@ func (p *initProcess) start(life context.Context) {
 	})
 	p.lights.start(life, p, "auto")
 	p.openStorage(life)
+	p.finishJob()
 	p.loadSettings()
 	p.tell = p.say
 	p.apply = func(before, after inForce) { p.applySettings(life, before, after) }

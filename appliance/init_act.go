@@ -74,8 +74,41 @@ func (p *initProcess) doAct(r control.Request) (control.Answer, error) {
 	case control.OpPowerOff:
 		p.endSoon(boot.PowerOff, who(r)+" asked for it")
 		return control.Answer{}, nil
+	case control.OpBackup:
+		return p.makeBackup(r)
+	case control.OpRestore:
+		a, err := p.restore(r)
+		if err == nil {
+			p.endSoon(boot.Reboot, who(r)+" restores a backup")
+		}
+		return a, err
+	case control.OpFactoryReset, control.OpRecoveryReset:
+		return control.Answer{}, p.reset(r)
+	case control.OpEraseData:
+		return control.Answer{}, refusal(control.CodeFailed, "this version cannot make a new data disk by itself")
 	}
 	return control.Answer{}, refusal(control.CodeUnknown, "this box cannot do %q", r.Op)
+}
+
+// finishJob does what was asked for before the last restart.
+func (p *initProcess) finishJob() {
+	line, err := estate{p.data, p.system, folderOwners()}.finishJob()
+	if line != "" {
+		p.say("%s", line)
+	}
+	p.warn("job", err)
+}
+
+// reset writes the job down and restarts; the next start does it.
+func (p *initProcess) reset(r control.Request) error {
+	if p.system == nil {
+		return refusal(control.CodeNoDisk, "there is no data disk, so there is nothing to erase")
+	}
+	if err := writeJob(p.system, job{Op: r.Op, By: who(r)}); err != nil {
+		return err
+	}
+	p.endSoon(boot.Reboot, who(r)+" asked for "+r.Op)
+	return nil
 }
 
 // endSoon ends the box when the answer is out.

@@ -120,7 +120,10 @@ func (p *initProcess) start(life context.Context) {
 	})
 	p.lights.start(life, p, "auto")
 	p.openStorage(life)
+	p.finishJob()
 	p.loadSettings()
+	p.tell = p.say
+	p.apply = func(before, after inForce) { p.applySettings(life, before, after) }
 	p.lights.choose(life, p, p.current().Lights.Profile)
 	p.warn("host name", unix.Sethostname([]byte(p.current().Hostname)))
 	p.makeRunFolders()
@@ -196,7 +199,11 @@ func (p *initProcess) startControl(life context.Context) {
 		if err != nil {
 			return err
 		}
-		return (&control.Server{Hub: p.hub, UIDs: []uint32{rootUID, relayUID, webUID}, Log: p.log}).Run(ctx, l)
+		s := control.Server{
+			Hub: p.hub, UIDs: []uint32{rootUID, relayUID, webUID}, Log: p.log,
+			Act: p.act, ActUIDs: []uint32{rootUID, webUID},
+		}
+		return s.Run(ctx, l)
 	})
 }
 

@@ -67,8 +67,6 @@ func (v *validator) config(f file) Config {
 	c := Default()
 	if f.Version == nil {
 		v.fault("version", "the first key must be: version = %d", Version)
-	} else if *f.Version != Version {
-		v.fault("version", "version %d is not known to this Gatepost; it knows version %d", *f.Version, Version)
 	}
 	if f.Hostname != nil {
 		c.Hostname = *f.Hostname

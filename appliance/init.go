@@ -73,6 +73,8 @@ type initProcess struct {
 	lights  boxLights
 	super   *boot.Supervisor
 	settings
+	// netAgain wakes the network to start again with the settings in force.
+	netAgain chan struct{}
 }
 
 // RunInit is PID 1: it makes a running box out of a bare kernel and keeps it
@@ -89,6 +91,7 @@ func RunInit(ctx context.Context, o InitOptions) error {
 		started:     time.Now(),
 		ends:        make(chan boot.End, 8),
 		hub:         control.NewHub(control.Box{Version: o.Version}),
+		netAgain:    make(chan struct{}, 1),
 	}
 	p.log = p.journal.Logger(self, slog.LevelWarn)
 	life, cancel := context.WithCancel(ctx)
@@ -118,8 +121,8 @@ func (p *initProcess) start(life context.Context) {
 	p.lights.start(life, p, "auto")
 	p.openStorage(life)
 	p.loadSettings()
-	p.lights.choose(life, p, p.config.Lights.Profile)
-	p.warn("host name", unix.Sethostname([]byte(p.config.Hostname)))
+	p.lights.choose(life, p, p.current().Lights.Profile)
+	p.warn("host name", unix.Sethostname([]byte(p.current().Hostname)))
 	p.makeRunFolders()
 	p.startControl(life)
 	p.startNetwork(life)

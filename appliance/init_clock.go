@@ -37,7 +37,7 @@ func (p *initProcess) timeServers() []clock.Server {
 	for _, a := range n.NTP {
 		out = append(out, clock.Server{Name: a.String()})
 	}
-	for _, name := range p.config.Clock.Servers {
+	for _, name := range p.current().Clock.Servers {
 		out = append(out, clock.Server{Name: name})
 	}
 	for _, a := range publicServers() {

@@ -17,6 +17,7 @@ import (
 // settings are known, with the board that is detected.
 type boxLights struct {
 	mu      sync.Mutex
+	name    string // by which the profile was chosen, "auto" for detection
 	profile board.Profile
 	player  *led.Player // nil when the lights cannot be driven
 	stop    func()      // switches them off and joins the player
@@ -61,13 +62,13 @@ func (l *boxLights) start(life context.Context, p *initProcess, name string) {
 	})
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.profile, l.player = profile, player
+	l.name, l.profile, l.player = name, profile, player
 	l.stop = func() { cancel(); <-done }
 }
 
 // choose changes to the profile of the settings when it is another one.
 func (l *boxLights) choose(life context.Context, p *initProcess, name string) {
-	if name == "" || name == "auto" || name == l.profile.Name {
+	if name == "" || name == l.name || name == l.profile.Name {
 		return
 	}
 	if l.stop != nil {

@@ -18,26 +18,64 @@ import (
 const addressName = "address"
 
 func (p *initProcess) startNetwork(life context.Context) {
-	p.state.setNetwork(control.Network{State: control.NetworkStarting, Mode: p.config.Network.Mode})
+	p.state.setNetwork(control.Network{State: control.NetworkStarting, Mode: p.current().Network.Mode})
+	p.keep(life, "network", func(ctx context.Context) error {
+		for ctx.Err() == nil {
+			if err := p.runNetwork(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// applyNetwork makes the network start again with the settings in force. It
+// does not wait for that. The old address stays until there is a new one.
+func (p *initProcess) applyNetwork() {
+	select {
+	case p.netAgain <- struct{}{}:
+	default: // it has not begun with the last wish yet
+	}
+}
+
+// runNetwork is the network with the settings in force, until ctx is done or
+// applyNetwork is called.
+func (p *initProcess) runNetwork(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- p.guard("network", func() error { return p.networkRunner().Run(ctx) }) }()
+	select {
+	case err := <-done:
+		return err
+	case <-p.netAgain:
+		cancel()
+		return <-done
+	}
+}
+
+// networkRunner is made anew from the settings in force.
+func (p *initProcess) networkRunner() *netup.Runner {
+	s := p.current()
 	c := netup.Config{
 		Kernel:  netup.Netlink{},
-		DHCP:    netup.Wire{Hostname: firstLabel(p.config.Hostname)},
-		DNS:     p.config.Network.DNS,
+		DHCP:    netup.Wire{Hostname: firstLabel(s.Hostname)},
+		DNS:     s.Network.DNS,
 		Hint:    lastAddress(p.system),
 		Publish: p.networkChanged,
 		Leased:  func(l netup.Lease) { p.warn("network", saveAddress(p.system, l.Address.Addr())) },
 		Log:     p.log,
 	}
-	if p.config.Network.Mode == "static" {
-		c.Static, c.Gateway = p.config.Network.Address, p.config.Network.Gateway
+	if s.Network.Mode == "static" {
+		c.Static, c.Gateway = s.Network.Address, s.Network.Gateway
 	}
-	p.keep(life, "network", func(ctx context.Context) error { return netup.New(c).Run(ctx) })
+	return netup.New(c)
 }
 
 // networkChanged acts on a state of the network: names, console, clock.
 func (p *initProcess) networkChanged(s netup.State) {
 	n := control.Network{
-		State: string(s.Kind), Mode: p.config.Network.Mode, Interface: s.Interface,
+		State: string(s.Kind), Mode: p.current().Network.Mode, Interface: s.Interface,
 		Gateway: s.Gateway, DNS: s.DNS, NTP: s.NTP, Domain: s.Domain, Note: s.Note,
 	}
 	if s.Address.IsValid() {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 
 	"gatepost/appliance/boot"
 	"gatepost/appliance/config"
@@ -24,12 +25,36 @@ const (
 
 // settings are the settings in force and the folders they came from.
 type settings struct {
-	config      config.Config
-	configUse   health.ConfigUse
-	configError string
-
 	data   *os.Root // the data disk, nil when there is none
 	system *os.Root // our own folder on it, nil when there is none
+
+	mu    sync.Mutex
+	force inForce
+}
+
+// inForce is one set of settings and where it came from. It is a value that
+// nobody changes.
+type inForce struct {
+	config config.Config
+	text   []byte // as a person wrote it; nil for the built-in ones
+	use    health.ConfigUse
+	fault  string // what is wrong with config.toml, every fault on a line
+}
+
+// current returns the settings in force. What runs for long asks again: they
+// change without a restart of the box.
+func (s *settings) current() config.Config { return s.inForce().config }
+
+func (s *settings) inForce() inForce {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.force
+}
+
+func (s *settings) setInForce(f inForce) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.force = f
 }
 
 // openStorage brings the data disk up, or says why not and goes on.
@@ -79,32 +104,33 @@ func ownSettings(data *os.Root) error {
 
 // loadSettings reads the settings and says what is wrong with them.
 func (p *initProcess) loadSettings() {
-	c, use, err := chooseSettings(p.data, p.system)
-	p.config, p.configUse = c, use
+	f, err := chooseSettings(p.data, p.system)
 	if err != nil {
-		p.configError = err.Error()
-		for line := range bytes.Lines([]byte(p.configError)) {
+		f.fault = err.Error()
+		for line := range bytes.Lines([]byte(f.fault)) {
 			p.say("settings: %s", bytes.TrimSpace(line))
 		}
 	}
-	switch use {
+	p.setInForce(f)
+	switch f.use {
 	case health.ConfigLastGood:
 		p.say("settings: THE LAST SETTINGS THAT WERE RIGHT ARE IN FORCE, not those of the file")
 	case health.ConfigDefault:
 		p.say("settings: THE BUILT-IN SETTINGS ARE IN FORCE: the page works, no mail is relayed")
 	default:
-		p.say("settings: %s is in force, this box is %s", configName, c.Hostname)
+		p.say("settings: %s is in force, this box is %s", configName, f.config.Hostname)
 	}
-	p.state.setConfig(p.config.Hostname, control.Config{State: string(use), Error: p.configError})
+	p.state.setConfig(f.config.Hostname, control.Config{State: string(f.use), Error: f.fault})
 }
 
 // chooseSettings returns config.toml from data when it is right, and keeps a
 // copy of it in system; else the last copy; else the built-in settings. The
 // error says what is wrong with the file, also when a copy is used. It never
 // returns settings that are not valid as a whole.
-func chooseSettings(data, system *os.Root) (config.Config, health.ConfigUse, error) {
+func chooseSettings(data, system *os.Root) (inForce, error) {
+	builtIn := inForce{config: config.Default(), use: health.ConfigDefault}
 	if data == nil {
-		return config.Default(), health.ConfigDefault, errors.New("the data disk, which holds the settings, is not in use")
+		return builtIn, errors.New("the data disk, which holds the settings, is not in use")
 	}
 	text, err := statefile.Read(data, configName, maxConfig)
 	if errors.Is(err, os.ErrNotExist) {
@@ -113,15 +139,15 @@ func chooseSettings(data, system *os.Root) (config.Config, health.ConfigUse, err
 	if err == nil {
 		var c config.Config
 		if c, err = config.Parse(configName, text); err == nil {
-			return c, health.ConfigFile, keepLastGood(system, text)
+			return inForce{config: c, text: text, use: health.ConfigFile}, keepLastGood(system, text)
 		}
 	}
 	if old, oldErr := statefile.Read(system, lastGoodName, maxConfig); oldErr == nil {
 		if c, oldErr := config.Parse(lastGoodName, old); oldErr == nil {
-			return c, health.ConfigLastGood, err
+			return inForce{config: c, text: old, use: health.ConfigLastGood}, err
 		}
 	}
-	return config.Default(), health.ConfigDefault, err
+	return builtIn, err
 }
 
 // keepLastGood copies settings that are right, when they are new.

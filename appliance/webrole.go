@@ -43,6 +43,7 @@ func runWeb(ctx context.Context, in RoleInput) error {
 	srv, err := webui.New(webui.Config{
 		Backend: pageBackend{api: client, box: box},
 		Queue:   pageQueue{api: client},
+		Rules:   pageRules{api: client},
 		Data:    data,
 		Hosts:   func() []string { return pageHosts(in, box.get()) },
 		ShowCode: func(code string) {

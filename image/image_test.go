@@ -86,7 +86,7 @@ func spec(t *testing.T) Spec {
 	}
 	write(t, filepath.Join(s.Kernel.Cache, "debs", p.SHA256+".deb"), data)
 	write(t, s.Init, program(t, elf.EM_AARCH64, elf.PT_LOAD))
-	if err := (kernel.Lock{Package: p}).Write(s.Kernel.Lock); err != nil {
+	if err := (kernel.Lock{Kernel: p}).Write(s.Kernel.Lock); err != nil {
 		t.Fatal(err)
 	}
 	return s

@@ -31,9 +31,9 @@ func FetchKernel(ctx context.Context, s Spec) (kernel.Kernel, error) {
 	return kernel.Get(ctx, s.Kernel, s.Profile.ModuleRoots())
 }
 
-// Relock writes the newest kernel that Debian offers to the lock file. It
+// Relock writes the newest packages that Debian offers to the lock file. It
 // returns what was locked before (zero if nothing was) and what is now.
-func Relock(ctx context.Context, s Spec) (before, now kernel.Package, err error) {
+func Relock(ctx context.Context, s Spec) (before, now kernel.Lock, err error) {
 	s, err = s.withDefaults(ctx)
 	if err != nil {
 		return before, now, err

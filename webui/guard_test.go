@@ -63,7 +63,7 @@ func TestEveryRoute(t *testing.T) {
 					if withSession {
 						b = s.anna()
 					}
-					path := strings.NewReplacer("{$}", "", "{id}", "m1", "{name}", strings.TrimPrefix(s.srv.assets.CSS, "/assets/")).Replace(rt.pattern)
+					path := strings.NewReplacer("{$}", "", "{id}", "m1", "{domain}", "shop.example", "{name}", strings.TrimPrefix(s.srv.assets.CSS, "/assets/")).Replace(rt.pattern)
 					res, _ := b.do(rt.method, path, nil, v.edit)
 					want := wantStatus(rt, m, v.name, withSession)
 					if res.StatusCode != want {

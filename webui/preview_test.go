@@ -65,6 +65,9 @@ func TestPreview(t *testing.T) {
 	page("message", "/message/m1", nil)
 	page("message-de", "/message/m1", german)
 	page("original", "/message/m1/original", nil)
+	page("others", "/others", nil)
+	page("others-de", "/others", german)
+	page("rules", "/others/shop.example", nil)
 	b.post("/waiting/pause", "group", groupID(s.back.list[3]))
 	b.post("/waiting/return", "ids", "m1,m2,m3", "text", "Sorry.")
 	s.queue.lost = []LostMail{{Time: tuesday.Add(-3 * time.Hour), ID: "l1", To: "old@gone.example", Subject: "Undelivered: Invoice 2208"}}

@@ -80,7 +80,7 @@ func kind(goType string) string {
 		return "a text in quotes"
 	case "int64", "integer", "float64":
 		return "a number"
-	case "bool":
+	case "bool", "boolean":
 		return "true or false"
 	case "slice", "[]interface", "[]interface{}", "[]any":
 		return "a list in [ ]"
@@ -88,6 +88,26 @@ func kind(goType string) string {
 		return "a table"
 	}
 	return "another kind of value (" + goType + ")"
+}
+
+// Faults lists the faults of an error from Parse, in the order of the lines.
+// Another error is one fault without a line.
+func Faults(err error) []Error {
+	var one *Error
+	var many interface{ Unwrap() []error }
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &many):
+		var out []Error
+		for _, e := range many.Unwrap() {
+			out = append(out, Faults(e)...)
+		}
+		return out
+	case errors.As(err, &one):
+		return []Error{*one}
+	}
+	return []Error{{Text: err.Error()}}
 }
 
 // FirstLine is the first fault of an error from Parse, for places that have

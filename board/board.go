@@ -62,10 +62,11 @@ const NoneName = "none"
 // None is the profile of a board without lights, or one that is not known.
 func None() Profile { return Profile{Name: NoneName, Title: "no lights"} }
 
-// Common are the kernel modules that every board needs: the data disk's
-// file system and the power key.
+// Common are the kernel modules that every board needs: the file systems of
+// the data partition and of the boot partition (with the character sets by
+// which the kernel mounts it unless told otherwise), and the power key.
 func Common() []string {
-	return []string{"crc32c_generic", "ext4", "evdev", "gpio_keys"}
+	return []string{"crc32c_generic", "ext4", "vfat", "nls_cp437", "nls_ascii", "evdev", "gpio_keys"}
 }
 
 // Profiles gives every known board, None last.
@@ -116,7 +117,9 @@ func qemuVirt() Profile {
 		PowerKey: Line{chip, 3},
 		Modules: []string{
 			"virtio_pci", "virtio_mmio", "virtio_rng", "virtio_net", "virtio_blk",
-			"?softdog", "?i6300esb",
+			// The first watchdog to be loaded is /dev/watchdog: the real one,
+			// where the machine has it.
+			"i6300esb", "softdog",
 		},
 	}
 }

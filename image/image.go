@@ -14,7 +14,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
+
 	"gatepost/board"
+	"gatepost/image/disk"
 	"gatepost/image/initramfs"
 	"gatepost/image/kernel"
 	"gatepost/image/manifest"
@@ -26,6 +29,9 @@ const (
 	InitrdName = "initrd.zst"
 	SumsName   = "SHA256SUMS"
 )
+
+// templateName names the empty data file system in the manifest.
+const templateName = "data.ext4"
 
 // A Spec says what to build.
 type Spec struct {
@@ -105,7 +111,16 @@ func Build(ctx context.Context, s Spec) (manifest.Manifest, error) {
 	if err != nil {
 		return manifest.Manifest{}, err
 	}
+	template, err := disk.Template(ctx)
+	if err != nil {
+		return manifest.Manifest{}, err
+	}
 	content := initramfs.Content{Init: program}
+	var packed bytes.Buffer
+	if err := compress(&packed, bytes.NewReader(template), zstd.SpeedBestCompression); err != nil {
+		return manifest.Manifest{}, err
+	}
+	content.DataTemplate = packed.Bytes()
 	for _, m := range k.Modules {
 		data, err := os.ReadFile(m.Path)
 		if err != nil {
@@ -122,6 +137,7 @@ func Build(ctx context.Context, s Spec) (manifest.Manifest, error) {
 		return manifest.Manifest{}, fmt.Errorf("image: %w", err)
 	}
 	m := s.describe(k, program, raw)
+	m.DataTemplate = describeFile(templateName, template)
 	for _, a := range []struct {
 		name string
 		data []byte

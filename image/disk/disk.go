@@ -21,10 +21,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-)
 
-// Label is the file system's label, by which PID 1 finds the data disk.
-const Label = "gpdata"
+	"gatepost/image/layout"
+)
 
 // DefaultSize is the size of a new data disk, in bytes. The file is sparse.
 const DefaultSize = 256 << 20
@@ -32,12 +31,17 @@ const DefaultSize = 256 << 20
 // minSize is the least that holds the journal and something beside it.
 const minSize = 16 << 20
 
-// Fixed ids: a random one would make each build another. PID 1 finds the
-// disk by its label, so two boxes may have the same.
-const (
-	uuid     = "8f0a4b1e-6d1c-4e37-9a52-67617465706f"
-	hashSeed = "2c7d9e50-3b84-4f16-8d0b-706f73746770"
-)
+// hashSeed is fixed as the ids in package layout are: a random one would make
+// each build another.
+const hashSeed = "2c7d9e50-3b84-4f16-8d0b-706f73746770"
+
+// journalMB is the size of the journal in MB. It does not grow with the file
+// system, so it is what a large disk needs, not what mke2fs gives a small one.
+const journalMB = "8"
+
+// growBlocks is how many blocks of 4 KiB the kernel can make of the mounted
+// file system before it has to change its form: 2 TiB, the largest card.
+const growBlocks = "536870912"
 
 // A Spec describes the disk.
 type Spec struct {
@@ -88,8 +92,8 @@ func Create(ctx context.Context, name string, s Spec) (err error) {
 		return fmt.Errorf("disk: %w", err)
 	}
 	if err := s.tool(ctx, nil, "mke2fs", "-q", "-F", "-t", "ext4", "-O", features,
-		"-b", "4096", "-I", "256", "-m", "2", "-L", Label, "-U", uuid,
-		"-E", "hash_seed="+hashSeed+",root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0,nodiscard",
+		"-b", "4096", "-I", "256", "-m", "2", "-L", layout.DataLabel, "-U", layout.DataUUID, "-J", "size="+journalMB,
+		"-E", "hash_seed="+hashSeed+",resize="+growBlocks+",root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0,nodiscard",
 		"-d", content, img); err != nil {
 		return err
 	}

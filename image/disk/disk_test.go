@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"gatepost/image/layout"
 )
 
 func spec() Spec {
@@ -63,7 +65,7 @@ func TestDisk(t *testing.T) {
 		t.Errorf("the file takes %d bytes, want it sparse", used)
 	}
 	ask(t, "e2fsck", "-fn", img) // ends with an error unless the disk is clean
-	if got := ask(t, "debugfs", "-R", "show_super_stats -h", img); !strings.Contains(got, "volume name:   "+Label) ||
+	if got := ask(t, "debugfs", "-R", "show_super_stats -h", img); !strings.Contains(got, "volume name:   "+layout.DataLabel) ||
 		!strings.Contains(got, "metadata_csum") || !strings.Contains(got, "has_journal") {
 		t.Errorf("got %s, want the label, checksums and a journal", got)
 	}

@@ -37,6 +37,11 @@ const (
 	TypeData = "0FC63DAF-8483-4772-8E79-3D69D8477DE4" // Linux file system
 )
 
+// DataTemplate is where the initramfs has the data file system as built, empty,
+// compressed with zstd. Written to the start of a partition of at least DataSize
+// bytes it is a data file system, which the kernel can make larger online.
+const DataTemplate = "/etc/gatepost/data.ext4.zst"
+
 // Files of the boot partition.
 const (
 	// SlotA is what the firmware starts by itself; SlotB is the updater's.

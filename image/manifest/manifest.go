@@ -20,7 +20,7 @@ import (
 const FileName = "manifest.json"
 
 // Format is the version of the form that this package writes.
-const Format = 1
+const Format = 2
 
 // maxBytes bounds a manifest that Parse accepts.
 const maxBytes = 1 << 20
@@ -45,6 +45,9 @@ type Manifest struct {
 	Init File `json:"init"`
 	// InitramfsRaw is the initramfs's size before compression, in bytes.
 	InitramfsRaw int64 `json:"initramfs_raw"`
+	// DataTemplate is the empty data file system before compression, which
+	// the initramfs has at layout.DataTemplate.
+	DataTemplate File `json:"data_template"`
 	// Artefacts are the files beside the manifest.
 	Artefacts []File `json:"artefacts"`
 }
@@ -121,7 +124,7 @@ func (m Manifest) check() error {
 			return fmt.Errorf("manifest: package %q: no name, no version or bad sha256", p.Name)
 		}
 	}
-	for _, f := range slices.Concat(m.Modules, m.Artefacts, []File{m.Init}) {
+	for _, f := range slices.Concat(m.Modules, m.Artefacts, []File{m.Init, m.DataTemplate}) {
 		if !nameForm.MatchString(f.Name) || f.Size < 0 || !digestForm.MatchString(f.SHA256) {
 			return fmt.Errorf("manifest: file %q: bad name, size or sha256", f.Name)
 		}

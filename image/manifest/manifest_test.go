@@ -21,6 +21,7 @@ func example() Manifest {
 		Modules:      []File{{"ext4.ko", 5, sum}},
 		Init:         File{"init", 7, sum},
 		InitramfsRaw: 12,
+		DataTemplate: File{"data.ext4", 32, sum},
 		Artefacts:    []File{{"vmlinuz", 1, sum}, {"initrd.zst", 2, sum}},
 	}
 }
@@ -64,7 +65,7 @@ func TestBadManifests(t *testing.T) {
 		t.Fatal(err)
 	}
 	tests := []struct{ name, old, new, want string }{
-		{"another format", `"format": 1`, `"format": 2`, "format"},
+		{"another format", `"format": 2`, `"format": 1`, "format"},
 		{"an unknown key", `"version"`, `"verzion"`, "verzion"},
 		{"no version", `"version": "1.2.3",
   "build`, `"version": "",
@@ -102,7 +103,7 @@ func FuzzParse(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(good)
-	f.Add([]byte(`{"format":1}`))
+	f.Add([]byte(`{"format":2}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := Parse(data)
 		if err != nil {

@@ -80,7 +80,7 @@ func kind(goType string) string {
 		return "a text in quotes"
 	case "int64", "integer", "float64":
 		return "a number"
-	case "bool":
+	case "bool", "boolean":
 		return "true or false"
 	case "slice", "[]interface", "[]interface{}", "[]any":
 		return "a list in [ ]"

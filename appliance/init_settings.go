@@ -20,7 +20,8 @@ import (
 const (
 	configName   = "config.toml"
 	lastGoodName = "config.last-good.toml"
-	maxConfig    = 1 << 20 // bytes
+	oldFormName  = "config.old-form.toml" // as it was before it was rewritten for a new version
+	maxConfig    = 1 << 20                // bytes
 )
 
 // settings are the settings in force and the folders they came from.
@@ -28,8 +29,17 @@ type settings struct {
 	data   *os.Root // the data disk, nil when there is none
 	system *os.Root // our own folder on it, nil when there is none
 
-	mu    sync.Mutex
-	force inForce
+	// apply puts new settings into effect. It is called with the lock held and
+	// must not block or ask for settings; nil does nothing.
+	apply func(before, after inForce)
+	// tell says a line on the console; nil says nothing.
+	tell func(format string, args ...any)
+
+	applying sync.Mutex // held while new settings take effect
+
+	mu      sync.Mutex
+	force   inForce
+	waiting *trial // nil: no change waits for its confirmation
 }
 
 // inForce is one set of settings and where it came from. It is a value that
@@ -39,6 +49,14 @@ type inForce struct {
 	text   []byte // as a person wrote it; nil for the built-in ones
 	use    health.ConfigUse
 	fault  string // what is wrong with config.toml, every fault on a line
+}
+
+// shown is what the box tells of its settings.
+func (f inForce) shown() control.Config {
+	return control.Config{
+		State: string(f.use), Error: f.fault, Hash: config.Hash(f.config),
+		PageNames: append([]string{f.config.Hostname}, f.config.Admin.Hosts...),
+	}
 }
 
 // current returns the settings in force. What runs for long asks again: they
@@ -104,6 +122,9 @@ func ownSettings(data *os.Root) error {
 
 // loadSettings reads the settings and says what is wrong with them.
 func (p *initProcess) loadSettings() {
+	if forgetPending(p.data, p.system) {
+		p.say("settings: a change was not confirmed before the box stopped; the settings before it are in force")
+	}
 	f, err := chooseSettings(p.data, p.system)
 	if err != nil {
 		f.fault = err.Error()
@@ -120,7 +141,7 @@ func (p *initProcess) loadSettings() {
 	default:
 		p.say("settings: %s is in force, this box is %s", configName, f.config.Hostname)
 	}
-	p.state.setConfig(f.config.Hostname, control.Config{State: string(f.use), Error: f.fault})
+	p.state.setConfig(f.config.Hostname, f.shown())
 }
 
 // chooseSettings returns config.toml from data when it is right, and keeps a
@@ -139,6 +160,9 @@ func chooseSettings(data, system *os.Root) (inForce, error) {
 	if err == nil {
 		var c config.Config
 		if c, err = config.Parse(configName, text); err == nil {
+			if now, changed, _ := config.Upgrade(configName, string(text)); changed {
+				return upgradeSettings(data, system, inForce{config: c, text: []byte(now), use: health.ConfigFile}, text)
+			}
 			return inForce{config: c, text: text, use: health.ConfigFile}, keepLastGood(system, text)
 		}
 	}
@@ -148,6 +172,18 @@ func chooseSettings(data, system *os.Root) (inForce, error) {
 		}
 	}
 	return builtIn, err
+}
+
+// upgradeSettings writes the file anew in the form of today and keeps the one
+// that a person wrote beside it, since an older version of the box reads that.
+func upgradeSettings(data, system *os.Root, f inForce, old []byte) (inForce, error) {
+	if err := statefile.Write(system, oldFormName, old, 0o600); err != nil {
+		return f, fmt.Errorf("the settings are of an earlier version and could not be rewritten: %w", err)
+	}
+	if err := statefile.Write(data, configName, f.text, 0o600); err != nil {
+		return f, fmt.Errorf("the settings are of an earlier version and could not be rewritten: %w", err)
+	}
+	return f, keepLastGood(system, f.text)
 }
 
 // keepLastGood copies settings that are right, when they are new.

@@ -5,7 +5,6 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 )
@@ -66,7 +65,7 @@ func noteFaults(faulty map[string]bool, text string, err error) {
 			for _, key := range list {
 				path := join(table, key)
 				for have, line := range lines {
-					bare := counted.ReplaceAllString(have, "")
+					bare := numbered.ReplaceAllString(have, "")
 					if line == f.Line && (bare == path || bare == table && strings.Contains(f.Text, strings.TrimSuffix(key, "s"))) {
 						faulty[path] = true
 					}
@@ -99,9 +98,6 @@ func TestGoodFiles(t *testing.T) {
 		seen[Hash(c)] = path
 	}
 }
-
-// counted is the number of a table in a list of tables.
-var counted = regexp.MustCompile(`#\d+`)
 
 func TestFaults(t *testing.T) {
 	_, err := Parse("c", []byte("version = 1\nbogus = 1\n[relay]\nparallel = 0\n"))

@@ -32,16 +32,21 @@ func (e *Error) Error() string {
 // the error joins one *Error for each fault (errors.Join), in the order of the
 // file's lines; the Config is then of no use and the caller must keep the one
 // it has. Keys that are not set get the values of Default.
+// A text of an earlier version is read as Upgrade rewrites it.
 func Parse(name string, data []byte) (Config, error) {
 	if len(data) > maxFile {
 		return Config{}, &Error{File: name, Text: fmt.Sprintf("the file has %d bytes; at most %d are read", len(data), maxFile)}
 	}
+	text, _, err := Upgrade(name, string(data))
+	if err != nil {
+		return Config{}, err
+	}
 	var f file
-	md, err := toml.Decode(string(data), &f)
+	md, err := toml.Decode(text, &f)
 	if err != nil {
 		return Config{}, syntaxError(name, err)
 	}
-	v := &validator{file: name, lines: indexLines(string(data)), defined: md.IsDefined}
+	v := &validator{file: name, lines: indexLines(text), defined: md.IsDefined}
 	for _, k := range md.Undecoded() {
 		v.unknown(k)
 	}

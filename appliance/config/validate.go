@@ -67,8 +67,6 @@ func (v *validator) config(f file) Config {
 	c := Default()
 	if f.Version == nil {
 		v.fault("version", "the first key must be: version = %d", Version)
-	} else if *f.Version != Version {
-		v.fault("version", "version %d is not known to this Gatepost; it knows version %d", *f.Version, Version)
 	}
 	if f.Hostname != nil {
 		c.Hostname = *f.Hostname
@@ -90,9 +88,7 @@ func (v *validator) config(f file) Config {
 			v.fault("trust.extra_roots", "%v", err)
 		}
 	}
-	if f.Lights.Profile != nil {
-		c.Lights.Profile = *f.Lights.Profile
-	}
+	v.lights(f.Lights, &c.Lights)
 	v.submission(f.Submission, &c.Submission)
 	for _, h := range f.Admin.Hosts {
 		if !validHost(h) {

@@ -9,7 +9,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 # Arguments for the lab, e.g. make run ARGS="-fresh".
 ARGS ?=
 
-.PHONY: help run test e2e check unit kill bench bench-profile arch lint vuln fuzz image lock list setup setup-test clean
+.PHONY: reproducible help run test e2e check unit kill bench bench-profile arch lint vuln fuzz image lock list setup setup-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,7 +18,7 @@ run: setup ## boot the appliance in QEMU inside the simulated internet
 	@$(GO) build -o build/gatepost-lab ./cmd/gatepost-lab
 	@exec build/gatepost-lab run $(ARGS)
 
-test: setup-test check e2e ## every test: lint, house, unit and lab under -race, QEMU end to end
+test: setup-test check e2e reproducible ## every test: lint, house, unit and lab under -race, QEMU end to end, the image twice
 
 check: setup-test lint arch unit ## all tests that need no QEMU
 
@@ -75,7 +75,11 @@ fuzz: setup-test ## each fuzz target for FUZZTIME
 image: setup ## build every artefact of the image into build/image
 	$(GO) run ./cmd/gatepost-image build
 
-lock: setup ## take the newest kernel package into the lock file
+# PLANT=1 puts a mistake into one of the two builds, to see that it is named.
+reproducible: setup-test ## build the image twice in different surroundings and compare every artefact
+	@.ci/reproducible
+
+lock: setup ## take the newest kernel and boot stub into the lock file
 	$(GO) run ./cmd/gatepost-image lock
 
 list: ## the domains of the simulated internet
@@ -90,7 +94,7 @@ $(TOOLS)/.stamp: .ci/go.mod .ci/go.sum
 # command is there.
 RUN_NEEDS  := qemu-system-aarch64:qemu-system-arm mke2fs:e2fsprogs dpkg-deb:dpkg git:git
 TEST_NEEDS := $(RUN_NEEDS) gcc:gcc ld:binutils swaks:swaks xz:xz-utils postfix:postfix \
-	sgdisk:gdisk fsck.vfat:dosfstools mtype:mtools
+	sgdisk:gdisk fsck.vfat:dosfstools mtype:mtools faketime:faketime diffoscope:diffoscope-minimal
 
 setup:
 	@.ci/need $(RUN_NEEDS)

@@ -65,6 +65,15 @@ func TestPreview(t *testing.T) {
 	page("message", "/message/m1", nil)
 	page("message-de", "/message/m1", german)
 	page("original", "/message/m1/original", nil)
+	page("system", "/system", nil)
+	page("system-de", "/system", german)
+	_, body = b.post("/system/check", "text", "version = 1\n[network]\n")
+	save("system-plan", body)
+	_, body = b.post("/system/check", "text", "version = 1\n[relay]\nbogus = 1\n")
+	save("system-faults", body)
+	page("system-erase", "/system/end/factory-reset", nil)
+	s.system.now.Trial = &SettingsTrial{ID: "t1", Left: 3 * time.Minute, Page: "https://192.168.1.30/", Changes: []SettingChange{{Key: "network.mode", Old: "dhcp", New: "static"}}}
+	page("system-trial", "/system", nil)
 	b.post("/waiting/pause", "group", groupID(s.back.list[3]))
 	b.post("/waiting/return", "ids", "m1,m2,m3", "text", "Sorry.")
 	s.queue.lost = []LostMail{{Time: tuesday.Add(-3 * time.Hour), ID: "l1", To: "old@gone.example", Subject: "Undelivered: Invoice 2208"}}

@@ -12,6 +12,17 @@ const (
 	retry right = "retry" // try mail again
 	act   right = "act"   // pause, return and delete mail
 	mail  right = "mail"  // read the messages themselves
+	// settings is for the box itself: settings, backup, restart, reset.
+	settings right = "settings"
+)
+
+// A part of the box that the page may have or not.
+type part int
+
+const (
+	always part = iota
+	queue       // with a QueueBackend
+	system      // with a SystemBackend
 )
 
 // A route is one thing that the page can do. Nothing answers that is not in a
@@ -20,7 +31,7 @@ type route struct {
 	method, pattern string
 	right           right
 	handle          func(*Server, *visit)
-	queue           bool // there only with a QueueBackend
+	needs           part // without it the route is not there
 }
 
 // mode is what the box's owner record allows.
@@ -34,45 +45,45 @@ const (
 
 // routes lists what answers in a mode. A path that is not listed is 404.
 func routes(m mode) []route {
-	always := []route{
-		{http.MethodGet, "/assets/{name}", open, (*Server).asset, false},
+	base := []route{
+		{http.MethodGet, "/assets/{name}", open, (*Server).asset, always},
 	}
 	switch m {
 	case unclaimed:
-		return append(always,
-			route{http.MethodGet, "/{$}", open, (*Server).toClaim, false},
-			route{http.MethodGet, "/claim", open, (*Server).claimPage, false},
-			route{http.MethodPost, "/claim", open, (*Server).claimCode, false},
-			route{http.MethodGet, "/claim/owner", open, (*Server).ownerPage, false},
-			route{http.MethodPost, "/claim/owner", open, (*Server).ownerMake, false},
+		return append(base,
+			route{http.MethodGet, "/{$}", open, (*Server).toClaim, always},
+			route{http.MethodGet, "/claim", open, (*Server).claimPage, always},
+			route{http.MethodPost, "/claim", open, (*Server).claimCode, always},
+			route{http.MethodGet, "/claim/owner", open, (*Server).ownerPage, always},
+			route{http.MethodPost, "/claim/owner", open, (*Server).ownerMake, always},
 		)
 	case claimed:
-		return append(always,
-			route{http.MethodGet, "/login", open, (*Server).loginPage, false},
-			route{http.MethodPost, "/login", open, (*Server).login, false},
-			route{http.MethodPost, "/logout", look, (*Server).logout, false},
-			route{http.MethodGet, "/{$}", look, (*Server).home, false},
-			route{http.MethodGet, "/waiting", look, (*Server).waiting, false},
-			route{http.MethodPost, "/waiting/retry", retry, (*Server).waitingRetry, false},
-			route{http.MethodPost, "/waiting/pause", act, (*Server).waitingPause, true},
-			route{http.MethodPost, "/waiting/resume", act, (*Server).waitingResume, true},
-			route{http.MethodGet, "/waiting/return", act, (*Server).returnPage, true},
-			route{http.MethodPost, "/waiting/return", act, (*Server).returnMake, true},
-			route{http.MethodGet, "/waiting/delete", act, (*Server).deletePage, true},
-			route{http.MethodPost, "/waiting/delete", act, (*Server).deleteMake, true},
-			route{http.MethodPost, "/waiting/undo", act, (*Server).waitingUndo, true},
-			route{http.MethodGet, "/find", look, (*Server).find, true},
-			route{http.MethodGet, "/message/{id}", look, (*Server).message, true},
-			route{http.MethodGet, "/message/{id}/evidence", look, (*Server).evidence, true},
-			route{http.MethodGet, "/message/{id}/original", mail, (*Server).originalPage, true},
-			route{http.MethodPost, "/message/{id}/original", mail, (*Server).original, true},
-		)
+		return append(append(base,
+			route{http.MethodGet, "/login", open, (*Server).loginPage, always},
+			route{http.MethodPost, "/login", open, (*Server).login, always},
+			route{http.MethodPost, "/logout", look, (*Server).logout, always},
+			route{http.MethodGet, "/{$}", look, (*Server).home, always},
+			route{http.MethodGet, "/waiting", look, (*Server).waiting, always},
+			route{http.MethodPost, "/waiting/retry", retry, (*Server).waitingRetry, always},
+			route{http.MethodPost, "/waiting/pause", act, (*Server).waitingPause, queue},
+			route{http.MethodPost, "/waiting/resume", act, (*Server).waitingResume, queue},
+			route{http.MethodGet, "/waiting/return", act, (*Server).returnPage, queue},
+			route{http.MethodPost, "/waiting/return", act, (*Server).returnMake, queue},
+			route{http.MethodGet, "/waiting/delete", act, (*Server).deletePage, queue},
+			route{http.MethodPost, "/waiting/delete", act, (*Server).deleteMake, queue},
+			route{http.MethodPost, "/waiting/undo", act, (*Server).waitingUndo, queue},
+			route{http.MethodGet, "/find", look, (*Server).find, queue},
+			route{http.MethodGet, "/message/{id}", look, (*Server).message, queue},
+			route{http.MethodGet, "/message/{id}/evidence", look, (*Server).evidence, queue},
+			route{http.MethodGet, "/message/{id}/original", mail, (*Server).originalPage, queue},
+			route{http.MethodPost, "/message/{id}/original", mail, (*Server).original, queue},
+		), systemRoutes()...)
 	}
-	return append(always,
-		route{http.MethodGet, "/{$}", open, (*Server).statusPage, false},
+	return append(base,
+		route{http.MethodGet, "/{$}", open, (*Server).statusPage, always},
 	)
 }
 
 // rightsOf lists what a person may do. There is one kind of person so far, the
 // owner, who may do everything.
-func rightsOf(string) []right { return []right{look, retry, act, mail} }
+func rightsOf(string) []right { return []right{look, retry, act, mail, settings} }

@@ -30,10 +30,11 @@ type visit struct {
 func (s *Server) newMux(m mode) *http.ServeMux {
 	mux := http.NewServeMux()
 	for _, rt := range routes(m) {
-		if rt.queue && s.cfg.Queue == nil {
+		if rt.needs == queue && s.cfg.Queue == nil || rt.needs == system && s.cfg.System == nil {
 			continue
 		}
 		mux.HandleFunc(rt.method+" "+rt.pattern, func(w http.ResponseWriter, r *http.Request) {
+			r.Body = http.MaxBytesReader(w, r.Body, bodyLimit(rt))
 			v := s.newVisit(w, r)
 			if rt.right != open && !v.may(rt.right) {
 				s.askLogin(v, rt)

@@ -51,6 +51,7 @@ var doors = map[string][]string{
 	"github.com/vishvananda/netlink": {"gatepost/appliance/"},
 	"github.com/insomniacslk/dhcp":   {"gatepost/appliance/", "gatepost/relay/lab"},
 	"github.com/BurntSushi/toml":     {"gatepost/appliance/config"},
+	"github.com/diskfs/go-diskfs":    {"gatepost/image/disk"},
 }
 
 // forbiddenNames are words that say nothing about what a package holds.

@@ -15,9 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gatepost/appliance/boot"
+	"gatepost/appliance/config"
 	"gatepost/appliance/control"
 	"gatepost/appliance/journal"
 	"gatepost/appliance/netup"
+	"gatepost/board/button"
 )
 
 // Users of the roles. There is no password file in the image: these numbers
@@ -71,7 +73,8 @@ type initProcess struct {
 	hub     *control.Hub
 	state   boxState
 	lights  boxLights
-	super   *boot.Supervisor
+	buttonActs
+	super *boot.Supervisor
 	settings
 	// netAgain wakes the network to start again with the settings in force.
 	netAgain chan struct{}
@@ -122,15 +125,19 @@ func (p *initProcess) start(life context.Context) {
 	p.warn("network", netup.Loopback())
 	p.state.init()
 	p.keep(life, "power button", func(ctx context.Context) error {
-		return boot.PowerButton{Dir: "/dev/input"}.Run(ctx, func() { p.end(boot.PowerOff, "the power button was pressed") })
+		return button.Keys{Dir: "/dev/input", Code: button.KeyPower}.Run(ctx, func(pressed bool) {
+			if pressed {
+				p.end(boot.PowerOff, "the power button was pressed")
+			}
+		})
 	})
-	p.lights.start(life, p, "auto")
+	p.lights.start(life, p, config.Default().Lights)
 	p.openStorage(life)
 	p.finishJob()
 	p.loadSettings()
 	p.tell = p.say
 	p.apply = func(before, after inForce) { p.applySettings(life, before, after) }
-	p.lights.choose(life, p, p.current().Lights.Profile)
+	p.lights.choose(life, p, p.current().Lights)
 	p.warn("host name", unix.Sethostname([]byte(p.current().Hostname)))
 	p.makeRunFolders()
 	p.startControl(life)

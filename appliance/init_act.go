@@ -161,7 +161,7 @@ func (p *initProcess) applySettings(life context.Context, before, after inForce)
 				p.state.kickClock()
 			}
 			if touched["lights"] {
-				p.lights.choose(life, p, after.config.Lights.Profile)
+				p.lights.choose(life, p, after.config.Lights)
 			}
 			if touched[RoleRelay] {
 				p.super.Restart(RoleRelay)

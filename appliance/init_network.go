@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"gatepost/appliance/clock"
 	"gatepost/appliance/control"
 	"gatepost/appliance/netup"
 	"gatepost/appliance/statefile"
@@ -17,12 +16,6 @@ import (
 
 // addressName is the file with the last address that a DHCP server gave.
 const addressName = "address"
-
-// fallbackServers are asked for the time when neither the network nor the
-// settings name a server. One is an address, for networks without DNS.
-func fallbackServers() []string {
-	return []string{"time.cloudflare.com", "time.google.com", "ptbtime1.ptb.de", "162.159.200.1"}
-}
 
 func (p *initProcess) startNetwork(life context.Context) {
 	p.state.setNetwork(control.Network{State: control.NetworkStarting, Mode: p.current().Network.Mode})
@@ -149,46 +142,4 @@ func saveAddress(system *os.Root, a netip.Addr) error {
 		return nil
 	}
 	return statefile.Write(system, addressName, []byte(a.String()+"\n"), 0o600)
-}
-
-func (p *initProcess) startClock(life context.Context) {
-	c := clock.New(clock.Config{
-		Built: p.Built, Folder: p.system,
-		Servers: p.timeServers, Query: clock.QueryNTP, Step: clock.SetSystemClock,
-		Publish: p.clockChanged, Log: p.log,
-	})
-	p.state.setClockKick(c.Kick)
-	p.keep(life, "clock", c.Run)
-}
-
-// timeServers are those of the network and of the settings, or the fallback
-// when there is none of either; nobody is asked without a network.
-func (p *initProcess) timeServers() []string {
-	n := p.state.network()
-	if !n.Up() {
-		return nil
-	}
-	var out []string
-	for _, a := range n.NTP {
-		out = append(out, a.String())
-	}
-	out = append(out, p.current().Clock.Servers...)
-	if len(out) == 0 {
-		return fallbackServers()
-	}
-	return out
-}
-
-func (p *initProcess) clockChanged(s clock.State) {
-	before := p.state.setClock(control.Clock{Trusted: s.Trusted, Source: s.Source, Note: s.Note})
-	switch {
-	case s.Trusted && !before.Trusted:
-		note := ""
-		if s.Note != "" {
-			note = "; " + s.Note
-		}
-		p.say("clock: trusted %s UTC, from %s%s", time.Now().UTC().Format(time.DateTime), s.Source, note)
-	case s.Note != before.Note && s.Note != "":
-		p.say("clock: %s", s.Note)
-	}
 }

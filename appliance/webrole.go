@@ -49,6 +49,7 @@ func runWeb(ctx context.Context, in RoleInput) error {
 		Backend: pageBackend{api: client, box: box},
 		Queue:   pageQueue{api: client},
 		System:  system,
+		Rules:   pageRules{api: client},
 		Data:    data,
 		Hosts:   func() []string { return pageHosts(in, box.get()) },
 		ShowCode: func(code string) {

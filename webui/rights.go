@@ -16,22 +16,36 @@ const (
 	settings right = "settings"
 )
 
-// A part of the box that the page may have or not.
-type part int
-
-const (
-	always part = iota
-	queue       // with a QueueBackend
-	system      // with a SystemBackend
-)
-
 // A route is one thing that the page can do. Nothing answers that is not in a
 // table below: the router is built from them alone.
 type route struct {
 	method, pattern string
 	right           right
 	handle          func(*Server, *visit)
-	needs           part // without it the route is not there
+	part            part
+}
+
+// A part is what a route needs beside the Backend. Without it the route is not
+// there.
+type part int
+
+const (
+	basic  part = iota
+	queue       // a QueueBackend
+	rules       // a RulesBackend
+	system      // a SystemBackend
+)
+
+func (s *Server) has(p part) bool {
+	switch p {
+	case queue:
+		return s.cfg.Queue != nil
+	case rules:
+		return s.cfg.Rules != nil
+	case system:
+		return s.cfg.System != nil
+	}
+	return true
 }
 
 // mode is what the box's owner record allows.
@@ -45,26 +59,26 @@ const (
 
 // routes lists what answers in a mode. A path that is not listed is 404.
 func routes(m mode) []route {
-	base := []route{
-		{http.MethodGet, "/assets/{name}", open, (*Server).asset, always},
+	always := []route{
+		{http.MethodGet, "/assets/{name}", open, (*Server).asset, basic},
 	}
 	switch m {
 	case unclaimed:
-		return append(base,
-			route{http.MethodGet, "/{$}", open, (*Server).toClaim, always},
-			route{http.MethodGet, "/claim", open, (*Server).claimPage, always},
-			route{http.MethodPost, "/claim", open, (*Server).claimCode, always},
-			route{http.MethodGet, "/claim/owner", open, (*Server).ownerPage, always},
-			route{http.MethodPost, "/claim/owner", open, (*Server).ownerMake, always},
+		return append(always,
+			route{http.MethodGet, "/{$}", open, (*Server).toClaim, basic},
+			route{http.MethodGet, "/claim", open, (*Server).claimPage, basic},
+			route{http.MethodPost, "/claim", open, (*Server).claimCode, basic},
+			route{http.MethodGet, "/claim/owner", open, (*Server).ownerPage, basic},
+			route{http.MethodPost, "/claim/owner", open, (*Server).ownerMake, basic},
 		)
 	case claimed:
-		return append(append(base,
-			route{http.MethodGet, "/login", open, (*Server).loginPage, always},
-			route{http.MethodPost, "/login", open, (*Server).login, always},
-			route{http.MethodPost, "/logout", look, (*Server).logout, always},
-			route{http.MethodGet, "/{$}", look, (*Server).home, always},
-			route{http.MethodGet, "/waiting", look, (*Server).waiting, always},
-			route{http.MethodPost, "/waiting/retry", retry, (*Server).waitingRetry, always},
+		return append(append(always,
+			route{http.MethodGet, "/login", open, (*Server).loginPage, basic},
+			route{http.MethodPost, "/login", open, (*Server).login, basic},
+			route{http.MethodPost, "/logout", look, (*Server).logout, basic},
+			route{http.MethodGet, "/{$}", look, (*Server).home, basic},
+			route{http.MethodGet, "/waiting", look, (*Server).waiting, basic},
+			route{http.MethodPost, "/waiting/retry", retry, (*Server).waitingRetry, basic},
 			route{http.MethodPost, "/waiting/pause", act, (*Server).waitingPause, queue},
 			route{http.MethodPost, "/waiting/resume", act, (*Server).waitingResume, queue},
 			route{http.MethodGet, "/waiting/return", act, (*Server).returnPage, queue},
@@ -77,10 +91,15 @@ func routes(m mode) []route {
 			route{http.MethodGet, "/message/{id}/evidence", look, (*Server).evidence, queue},
 			route{http.MethodGet, "/message/{id}/original", mail, (*Server).originalPage, queue},
 			route{http.MethodPost, "/message/{id}/original", mail, (*Server).original, queue},
+			route{http.MethodGet, "/others", look, (*Server).others, rules},
+			route{http.MethodPost, "/others/reread", retry, (*Server).reread, rules},
+			route{http.MethodGet, "/check", look, (*Server).checkPage, rules},
+			route{http.MethodPost, "/check", retry, (*Server).check, rules},
+			route{http.MethodGet, "/others/{domain}", look, (*Server).otherRules, rules},
 		), systemRoutes()...)
 	}
-	return append(base,
-		route{http.MethodGet, "/{$}", open, (*Server).statusPage, always},
+	return append(always,
+		route{http.MethodGet, "/{$}", open, (*Server).statusPage, basic},
 	)
 }
 

@@ -23,6 +23,8 @@ type Config struct {
 	Queue QueueBackend
 	// System looks after the box itself. nil takes that page away.
 	System SystemBackend
+	// Rules tells the saved rules of other domains. nil takes their pages away.
+	Rules RulesBackend
 	// Data is the directory of the owner record (owner.json). nil means that the
 	// storage is missing: the page then shows the state of the box and nothing
 	// else, and cannot be claimed. The caller closes it after the last request.

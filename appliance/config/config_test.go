@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"gatepost/board"
 )
 
 func TestGoodFile(t *testing.T) {
@@ -58,6 +60,51 @@ func TestGoodFile(t *testing.T) {
 	want.Listen = Listen{SMTP: "127.0.0.1:2525", Page: "[::1]:8443"}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+// A board that the settings describe.
+func TestCustomBoard(t *testing.T) {
+	c, err := Parse("c", []byte(`version = 1
+[lights]
+mode = "night"
+button = false
+[[lights.light]]
+name = "status"
+chip = "pinctrl-x"
+line = 17
+second_line = 18
+active_low = true
+colour = "blue"
+[[lights.light]]
+name = "alert"
+led = "box:amber:alarm"
+[lights.reset_button]
+line_name = "button-reset"
+active_low = true
+pull_up = true
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Lights{Profile: board.CustomName, Mode: LightsNight, Custom: board.Profile{
+		Name: board.CustomName, Title: "the board of the settings",
+		Lights: []board.Light{
+			{
+				Name: board.Status, Line: board.Line{Chip: "pinctrl-x", Number: 17}, Second: board.Line{Chip: "pinctrl-x", Number: 18},
+				ActiveLow: true, Colour: "blue",
+			},
+			{Name: board.Alert, LED: "box:amber:alarm"},
+		},
+		Button: board.Button{Line: board.Line{Name: "button-reset"}, ActiveLow: true, PullUp: true},
+	}}
+	if !reflect.DeepEqual(c.Lights, want) {
+		t.Errorf("got  %+v\nwant %+v", c.Lights, want)
+	}
+	for _, name := range append([]string{ProfileAuto}, board.Names()...) {
+		if _, err := Parse("c", []byte("version = 1\n[lights]\nprofile = \""+name+"\"\n")); err != nil {
+			t.Errorf("profile %s: %v", name, err)
+		}
 	}
 }
 

@@ -88,9 +88,7 @@ func (v *validator) config(f file) Config {
 			v.fault("trust.extra_roots", "%v", err)
 		}
 	}
-	if f.Lights.Profile != nil {
-		c.Lights.Profile = *f.Lights.Profile
-	}
+	v.lights(f.Lights, &c.Lights)
 	v.submission(f.Submission, &c.Submission)
 	for _, h := range f.Admin.Hosts {
 		if !validHost(h) {

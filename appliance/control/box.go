@@ -21,6 +21,9 @@ type Box struct {
 	Roles   []Role       `json:"roles"`
 	Health  health.State `json:"health"`
 	Lights  []Light      `json:"lights,omitempty"`
+	// Light is the row of the legend that the lights show (board/led), "" for
+	// a box without lights.
+	Light string `json:"light,omitempty"`
 	// LastReboot is why the box restarted itself the last time, "" when it did
 	// not.
 	LastReboot string `json:"last_reboot,omitempty"`

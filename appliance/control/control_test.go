@@ -30,6 +30,7 @@ func sample() Box {
 		Roles:      []Role{{Name: "relay", Up: true, PID: 17, Since: at, Restarts: 2, LastExit: "ended with status 1"}},
 		Health:     health.State{Level: health.Look, Problems: []health.Problem{{ID: "held-mail", Level: health.Look, Params: map[string]string{"count": "3"}}}, Rows: []health.Row{health.RowHeld}, Link: true, Network: true},
 		Lights:     []Light{{Name: "status", On: true, Pattern: "on"}},
+		Light:      "healthy",
 		LastReboot: "five crashes",
 	}
 }

@@ -1,4 +1,4 @@
-package boot
+package button
 
 import (
 	"context"
@@ -8,31 +8,36 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
+)
 
-	"golang.org/x/sys/unix"
+// Codes of keys (linux/input-event-codes.h).
+const (
+	KeyPower   = 116
+	KeyRestart = 408 // what the device trees of most boards call the reset button
 )
 
 // One struct input_event of a 64-bit kernel (linux/input.h): two 64-bit words
 // of time, type, code, value.
 const (
 	eventSize = 24
-	typeKey   = 1   // EV_KEY
-	keyPower  = 116 // KEY_POWER
+	typeKey   = 1 // EV_KEY
 )
 
-// PowerButton watches the kernel's input devices for the power key. The
-// modules evdev and gpio_keys (or ACPI's button) must be loaded.
-type PowerButton struct {
-	Dir string       // folder of the devices, "/dev/input"
-	Log *slog.Logger // nil means discard
+// Keys watches the kernel's input devices for one key. The modules evdev and
+// gpio_keys (or ACPI's button) must be loaded.
+type Keys struct {
+	Dir  string       // folder of the devices, "/dev/input"
+	Code uint16       // of the key
+	Log  *slog.Logger // nil means discard
 }
 
-// Run calls pressed once for every press of the power key, from one goroutine
-// a device, until ctx is done. Devices that appear later are found too. It
-// always returns nil.
-func (b PowerButton) Run(ctx context.Context, pressed func()) error {
-	log := b.Log
+// Run calls changed with true for every press of the key and with false for
+// every release, from one goroutine a device, until ctx is done. Devices that
+// appear later are found too. It always returns nil.
+func (k Keys) Run(ctx context.Context, changed func(pressed bool)) error {
+	log := k.Log
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -41,7 +46,7 @@ func (b PowerButton) Run(ctx context.Context, pressed func()) error {
 	var mu sync.Mutex
 	watched := map[string]bool{}
 	look := func() {
-		paths, _ := filepath.Glob(filepath.Join(b.Dir, "event*"))
+		paths, _ := filepath.Glob(filepath.Join(k.Dir, "event*"))
 		for _, path := range paths {
 			mu.Lock()
 			known := watched[path]
@@ -51,7 +56,7 @@ func (b PowerButton) Run(ctx context.Context, pressed func()) error {
 				continue
 			}
 			wg.Go(func() {
-				if err := watchDevice(ctx, path, pressed); err != nil && ctx.Err() == nil {
+				if err := k.watch(ctx, path, changed); err != nil && ctx.Err() == nil {
 					log.Debug("input device", "path", path, "error", err)
 				}
 				mu.Lock()
@@ -74,21 +79,20 @@ func (b PowerButton) Run(ctx context.Context, pressed func()) error {
 	}
 }
 
-func watchDevice(ctx context.Context, path string, pressed func()) error {
+func (k Keys) watch(ctx context.Context, path string, changed func(bool)) error {
 	// Non-blocking, so that Close ends a Read that waits.
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}
 	stop := context.AfterFunc(ctx, func() { f.Close() })
 	defer stop()
 	defer f.Close()
-	return readKeys(f, pressed)
+	return k.read(f, changed)
 }
 
-// readKeys reads events to the end of r and calls pressed for each press of
-// the power key; a release or a repeat is not a press.
-func readKeys(r io.Reader, pressed func()) error {
+// read reads events to the end of r. A repeat is neither press nor release.
+func (k Keys) read(r io.Reader, changed func(bool)) error {
 	var buf [eventSize]byte
 	for {
 		if _, err := io.ReadFull(r, buf[:]); err != nil {
@@ -97,8 +101,8 @@ func readKeys(r io.Reader, pressed func()) error {
 		kind := binary.NativeEndian.Uint16(buf[16:])
 		code := binary.NativeEndian.Uint16(buf[18:])
 		value := binary.NativeEndian.Uint32(buf[20:])
-		if kind == typeKey && code == keyPower && value == 1 {
-			pressed()
+		if kind == typeKey && code == k.Code && value <= 1 {
+			changed(value == 1)
 		}
 	}
 }

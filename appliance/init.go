@@ -76,6 +76,8 @@ type initProcess struct {
 	buttonActs
 	super *boot.Supervisor
 	settings
+	// netAgain wakes the network to start again with the settings in force.
+	netAgain chan struct{}
 }
 
 // RunInit is PID 1: it makes a running box out of a bare kernel and keeps it
@@ -92,6 +94,7 @@ func RunInit(ctx context.Context, o InitOptions) error {
 		started:     time.Now(),
 		ends:        make(chan boot.End, 8),
 		hub:         control.NewHub(control.Box{Version: o.Version}),
+		netAgain:    make(chan struct{}, 1),
 	}
 	p.log = p.journal.Logger(self, slog.LevelWarn)
 	life, cancel := context.WithCancel(ctx)
@@ -124,9 +127,12 @@ func (p *initProcess) start(life context.Context) {
 	})
 	p.lights.start(life, p, config.Default().Lights)
 	p.openStorage(life)
+	p.finishJob()
 	p.loadSettings()
-	p.lights.choose(life, p, p.config.Lights)
-	p.warn("host name", unix.Sethostname([]byte(p.config.Hostname)))
+	p.tell = p.say
+	p.apply = func(before, after inForce) { p.applySettings(life, before, after) }
+	p.lights.choose(life, p, p.current().Lights)
+	p.warn("host name", unix.Sethostname([]byte(p.current().Hostname)))
 	p.makeRunFolders()
 	p.startControl(life)
 	p.startNetwork(life)
@@ -200,7 +206,11 @@ func (p *initProcess) startControl(life context.Context) {
 		if err != nil {
 			return err
 		}
-		return (&control.Server{Hub: p.hub, UIDs: []uint32{rootUID, relayUID, webUID}, Log: p.log}).Run(ctx, l)
+		s := control.Server{
+			Hub: p.hub, UIDs: []uint32{rootUID, relayUID, webUID}, Log: p.log,
+			Act: p.act, ActUIDs: []uint32{rootUID, webUID},
+		}
+		return s.Run(ctx, l)
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"reflect"
 	"sync"
 	"time"
 
@@ -28,8 +29,9 @@ const (
 // begin before the settings are known, with the board that is detected.
 type boxLights struct {
 	mu     sync.Mutex
-	panel  *panel.Panel // nil before start
-	stop   func()       // switches the lights off and joins what drives them
+	chosen config.Lights // by which the board was chosen
+	panel  *panel.Panel  // nil before start
+	stop   func()        // switches the lights off and joins what drives them
 	health health.State
 	mode   led.Mode
 	button led.Button
@@ -51,7 +53,7 @@ func (l *boxLights) start(life context.Context, p *initProcess, c config.Lights)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.panel, l.mode = front, lightMode(c.Mode)
+	l.panel, l.chosen, l.mode = front, c, lightMode(c.Mode)
 	if l.health.Level == "" { // nobody has judged yet
 		l.health = health.State{Level: health.Busy, Rows: []health.Row{health.RowBooting}}
 	}
@@ -75,10 +77,10 @@ func (l *boxLights) start(life context.Context, p *initProcess, c config.Lights)
 // choose changes to the board of the settings when it is another one.
 func (l *boxLights) choose(life context.Context, p *initProcess, c config.Lights) {
 	l.mu.Lock()
-	stop, before := l.stop, l.panel
+	stop, before := l.stop, l.chosen
 	l.mode = lightMode(c.Mode)
 	l.mu.Unlock()
-	if before != nil && c.Button && (c.Profile == config.ProfileAuto || c.Profile == before.Profile().Name) {
+	if before.Mode = c.Mode; stop != nil && reflect.DeepEqual(before, c) {
 		return
 	}
 	if stop != nil {

@@ -127,6 +127,9 @@ type Profile struct {
 	// PowerKey is the line of the power key that the kernel watches
 	// (gpio-keys); the zero value if there is none. Nobody else may take it.
 	PowerKey Line
+	// Console is where the kernel's console is, as its option console= takes
+	// it; "" leaves it to the device tree.
+	Console string
 	// Modules are the kernel modules that the board needs besides Common;
 	// one with a leading "?" may be missing.
 	Modules []string
@@ -141,10 +144,11 @@ const CustomName = "custom"
 // None is the profile of a board without lights, or one that is not known.
 func None() Profile { return Profile{Name: NoneName, Title: "no lights"} }
 
-// Common are the kernel modules that every board needs: the data disk's
-// file system and the power key.
+// Common are the kernel modules that every board needs: the file systems of
+// the data partition and of the boot partition (with the character sets by
+// which the kernel mounts it unless told otherwise), and the power key.
 func Common() []string {
-	return []string{"crc32c_generic", "ext4", "evdev", "gpio_keys"}
+	return []string{"crc32c_generic", "ext4", "vfat", "nls_cp437", "nls_ascii", "evdev", "gpio_keys"}
 }
 
 // Profiles gives every known board, None last.
@@ -198,9 +202,12 @@ func qemuVirt() Profile {
 		},
 		Button:   Button{Line: Line{Chip: chip, Number: 5}},
 		PowerKey: Line{Chip: chip, Number: 3},
+		Console:  "ttyAMA0",
 		Modules: []string{
 			"virtio_pci", "virtio_mmio", "virtio_rng", "virtio_net", "virtio_blk",
-			"?softdog", "?i6300esb",
+			// The first watchdog to be loaded is /dev/watchdog: the real one,
+			// where the machine has it.
+			"i6300esb", "softdog",
 		},
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
 )
 
 // disk returns the first bytes of a file system with the given label and magic.

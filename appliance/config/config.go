@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Version is the only schema version there is.
+// Version is the schema version of today. Earlier ones are rewritten by Upgrade.
 const Version = 1
 
 // Config is a whole, valid configuration. Get one from Parse or Default.

@@ -92,6 +92,10 @@ func (s Storage) UsedPercent() int {
 type Config struct {
 	State string `json:"state"`           // "file", "last-good" or "default", as in health.ConfigUse
 	Error string `json:"error,omitempty"` // every problem of the file, one a line
+	Hash  string `json:"hash,omitempty"`  // config.Hash of what is in force
+	// PageNames are the names by which the page may be called beside the box's
+	// addresses.
+	PageNames []string `json:"page_names,omitempty"`
 }
 
 // Role is one supervised process.

@@ -139,9 +139,6 @@ type missing struct{}
 
 func (missing) Set(led.Level) error { return nil }
 
-// Profile is the profile that was opened.
-func (p *Panel) Profile() board.Profile { return p.profile }
-
 // Findings tell what became of each part of the profile.
 func (p *Panel) Findings() []Finding { return p.findings }
 

@@ -257,22 +257,25 @@ func (p *initProcess) stop(end boot.End, cancel context.CancelFunc) {
 // keep runs a part of PID 1 for as long as life lasts: after an error or a
 // panic it is started again.
 func (p *initProcess) keep(life context.Context, name string, run func(context.Context) error) {
-	p.tasks.Go(func() {
-		for life.Err() == nil {
-			err := p.guard(name, func() error { return run(life) })
-			if life.Err() != nil {
-				return
-			}
-			if err == nil {
-				err = errors.New("ended by itself")
-			}
-			p.warn(name, err)
-			select {
-			case <-life.Done():
-			case <-time.After(restartPause):
-			}
+	p.tasks.Go(func() { p.again(life, name, run) })
+}
+
+// again is keep for a caller that waits for the end.
+func (p *initProcess) again(life context.Context, name string, run func(context.Context) error) {
+	for life.Err() == nil {
+		err := p.guard(name, func() error { return run(life) })
+		if life.Err() != nil {
+			return
 		}
-	})
+		if err == nil {
+			err = errors.New("ended by itself")
+		}
+		p.warn(name, err)
+		select {
+		case <-life.Done():
+		case <-time.After(restartPause):
+		}
+	}
 }
 
 // guard turns a panic into an error that is printed: PID 1 must live on.

@@ -62,12 +62,9 @@ func (l *boxLights) start(life context.Context, p *initProcess, c config.Lights)
 	var parts sync.WaitGroup
 	part := func(name string, run func(context.Context) error) {
 		parts.Add(1)
-		p.keep(ctx, name, func(ctx context.Context) error {
-			err := run(ctx)
-			if ctx.Err() != nil {
-				parts.Done()
-			}
-			return err
+		p.tasks.Go(func() {
+			defer parts.Done()
+			p.again(ctx, name, run)
 		})
 	}
 	part("lights", front.Run)

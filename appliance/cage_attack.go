@@ -41,7 +41,7 @@ func rehearse(stage, name string, in RoleInput) {
 
 func attackTarget(name string, in RoleInput) attack.Target {
 	t := attack.Target{
-		Own: in.DataDir, Disk: "/dev/vda", Init: 1, Program: "/init", Read: []string{resolvConf, "/dev/null"},
+		Own: in.DataDir, Disk: "/dev/vda", Init: 1, Program: "/init", Read: []string{filepath.Dir(resolvConf), "/dev/null"},
 		Secret: []string{"/data/config.toml", "/data/system/config.last-good.toml"},
 		Device: []string{
 			"/dev/mem", "/dev/kmsg", "/dev/console", "/dev/gpiochip0", "/dev/rtc0", "/dev/input/event0", "/dev/watchdog",

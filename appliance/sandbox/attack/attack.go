@@ -130,4 +130,5 @@ var names = map[syscall.Errno]string{
 	syscall.ENOSYS: "ENOSYS", syscall.EFAULT: "EFAULT", syscall.EBADF: "EBADF", syscall.ESRCH: "ESRCH",
 	syscall.ENXIO: "ENXIO", syscall.ENODEV: "ENODEV", syscall.EBUSY: "EBUSY", syscall.ENOEXEC: "ENOEXEC",
 	syscall.EROFS: "EROFS", syscall.EEXIST: "EEXIST", syscall.ENOTTY: "ENOTTY", syscall.EXDEV: "EXDEV",
+	syscall.EIO: "EIO", syscall.EAFNOSUPPORT: "EAFNOSUPPORT", syscall.EPROTONOSUPPORT: "EPROTONOSUPPORT",
 }

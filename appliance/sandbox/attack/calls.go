@@ -124,10 +124,10 @@ func fork() error {
 
 // seize is ptrace's way to look at a process without stopping it.
 func seize(pid int) error {
-	const ptraceSeize, ptraceDetach = 0x4206, 17
+	const ptraceSeize = 0x4206
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	return raw(unix.SYS_PTRACE, ptraceSeize, uintptr(pid), 0, ^uintptr(0), 0, false)
+	return raw(unix.SYS_PTRACE, ptraceSeize, uintptr(pid), 0, 0, 0, false)
 }
 
 func socket(family, kind, protocol int) func() error {

@@ -72,7 +72,7 @@ fuzz: setup-test ## each fuzz target for FUZZTIME
 		for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
 			echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; done; done
 
-image: setup ## build kernel, initramfs and manifest into build/image
+image: setup ## build every artefact of the image into build/image
 	$(GO) run ./cmd/gatepost-image build
 
 lock: setup ## take the newest kernel package into the lock file
@@ -89,7 +89,8 @@ $(TOOLS)/.stamp: .ci/go.mod .ci/go.sum
 # What must be installed, as command:package. No package is asked for whose
 # command is there.
 RUN_NEEDS  := qemu-system-aarch64:qemu-system-arm mke2fs:e2fsprogs dpkg-deb:dpkg git:git
-TEST_NEEDS := $(RUN_NEEDS) gcc:gcc ld:binutils swaks:swaks xz:xz-utils postfix:postfix
+TEST_NEEDS := $(RUN_NEEDS) qemu-io:qemu-utils gcc:gcc ld:binutils swaks:swaks xz:xz-utils postfix:postfix \
+	sgdisk:gdisk fsck.vfat:dosfstools mtype:mtools
 
 setup:
 	@.ci/need $(RUN_NEEDS)

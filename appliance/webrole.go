@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -43,6 +44,7 @@ func runWeb(ctx context.Context, in RoleInput) error {
 	srv, err := webui.New(webui.Config{
 		Backend: pageBackend{api: client, box: box},
 		Queue:   pageQueue{api: client},
+		Rules:   pageRules{api: client},
 		Data:    data,
 		Hosts:   func() []string { return pageHosts(in, box.get()) },
 		ShowCode: func(code string) {
@@ -67,11 +69,20 @@ func runWeb(ctx context.Context, in RoleInput) error {
 
 // pageHosts are the names by which a browser may call the page.
 func pageHosts(in RoleInput, b control.Box) []string {
-	hosts := append([]string{in.Config.Hostname}, in.Config.Admin.Hosts...)
+	hosts := pageNames(in, b)
 	for _, a := range b.Network.Addresses {
 		hosts = append(hosts, a.Addr().String())
 	}
 	return hosts
+}
+
+// pageNames are the names of the page in force, or those at the start of this
+// process while PID 1 has not told them.
+func pageNames(in RoleInput, b control.Box) []string {
+	if len(b.Config.PageNames) > 0 {
+		return slices.Clone(b.Config.PageNames)
+	}
+	return append([]string{in.Config.Hostname}, in.Config.Admin.Hosts...)
 }
 
 // certificateWatch is how often the page looks whether its certificate still
@@ -88,7 +99,7 @@ func coverAddresses(ctx context.Context, in RoleInput, k *certs.Keeper, box *lat
 			for _, p := range b.Network.Addresses {
 				addrs = append(addrs, p.Addr())
 			}
-			changed, err := k.Cover(append([]string{in.Config.Hostname}, in.Config.Admin.Hosts...), addrs)
+			changed, err := k.Cover(pageNames(in, b), addrs)
 			if err != nil {
 				in.Log.Warn("the page's certificate cannot be renewed", "err", err)
 			}

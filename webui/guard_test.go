@@ -63,7 +63,7 @@ func TestEveryRoute(t *testing.T) {
 					if withSession {
 						b = s.anna()
 					}
-					path := strings.NewReplacer("{$}", "", "{id}", "m1", "{name}", strings.TrimPrefix(s.srv.assets.CSS, "/assets/")).Replace(rt.pattern)
+					path := strings.NewReplacer("{$}", "", "{id}", "m1", "{domain}", "shop.example", "{name}", strings.TrimPrefix(s.srv.assets.CSS, "/assets/")).Replace(rt.pattern)
 					res, _ := b.do(rt.method, path, nil, v.edit)
 					want := wantStatus(rt, m, v.name, withSession)
 					if res.StatusCode != want {
@@ -110,6 +110,8 @@ func wantStatus(rt route, m mode, visitor string, withSession bool) int {
 		return http.StatusSeeOther // to /login
 	case rt.pattern == "/message/{id}/original" && post:
 		return http.StatusForbidden // no password
+	case rt.pattern == "/check":
+		return http.StatusOK // a page with the result, or with the form
 	case post:
 		return http.StatusSeeOther // done, with a message
 	case rt.pattern == "/waiting/return" || rt.pattern == "/waiting/delete":

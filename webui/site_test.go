@@ -50,6 +50,7 @@ type site struct {
 	http  *httptest.Server
 	back  *fake
 	queue *fakeQueue
+	rules *fakeRules
 	dir   *os.Root
 	code  string
 	now   time.Time
@@ -70,6 +71,7 @@ func newSite(t *testing.T, edit func(*Config)) *site {
 	t.Cleanup(func() { dir.Close() })
 	s := &site{t: t, back: &fake{home: sampleHome(), list: sampleWaiting()}, dir: dir, now: tuesday}
 	s.queue = &fakeQueue{back: s.back, now: s.clock}
+	s.rules = &fakeRules{list: sampleRules()}
 	s.start(edit)
 	return s
 }
@@ -79,7 +81,7 @@ func (s *site) start(edit func(*Config)) {
 	s.t.Helper()
 	s.code = ""
 	cfg := Config{
-		Backend: s.back, Queue: s.queue, Data: s.dir, Now: s.clock,
+		Backend: s.back, Queue: s.queue, Rules: s.rules, Data: s.dir, Now: s.clock,
 		ShowCode:    func(code string) { s.code = code },
 		Hosts:       func() []string { return []string{"gatepost.office.example", "192.168.77.50"} },
 		Certificate: func() (string, string) { return "3F:9A:00:11", "maple-river-otter-seven" },

@@ -17,7 +17,7 @@ const usage = `usage: gatepost-image COMMAND [flags]
 
   build    build the image
   kernel   only fetch and unpack the kernel
-  lock     lock the newest kernel that Debian offers
+  lock     lock the newest kernel and boot stub that Debian offers
   info     tell what is in an image
 
 "gatepost-image COMMAND -h" lists a command's flags.`
@@ -106,10 +106,10 @@ func lock(ctx context.Context, o options) error {
 		return err
 	}
 	if before == now {
-		fmt.Fprintf(o.out, "%s is the newest and was locked before\n", now)
+		fmt.Fprintf(o.out, "%s and %s are the newest and were locked before\n", now.Kernel, now.Stub)
 		return nil
 	}
-	fmt.Fprintf(o.out, "locked %s\n", now)
+	fmt.Fprintf(o.out, "locked %s and %s\n", now.Kernel, now.Stub)
 	return nil
 }
 

@@ -21,6 +21,7 @@ func content() Content {
 			{"ext4.ko", []byte("second")},
 			{"b.ko.xz", []byte("third")},
 		},
+		DataTemplate: []byte("a file system"),
 	}
 }
 
@@ -84,7 +85,7 @@ func TestWhatIsInTheArchive(t *testing.T) {
 	if !slices.Equal(executables, []string{"init"}) {
 		t.Errorf("got executables %v, want init alone", executables)
 	}
-	want := []string{"init", "lib/modules/virtio.ko", "lib/modules/ext4.ko", "lib/modules/b.ko.xz", "lib/modules.list"}
+	want := []string{"init", "etc/gatepost/data.ext4.zst", "lib/modules/virtio.ko", "lib/modules/ext4.ko", "lib/modules/b.ko.xz", "lib/modules.list"}
 	if !slices.Equal(files, want) {
 		t.Errorf("got files %v, want %v", files, want)
 	}
@@ -163,6 +164,7 @@ func TestBadContent(t *testing.T) {
 		want string
 	}{
 		{func(c *Content) { c.Init = nil }, "no init"},
+		{func(c *Content) { c.DataTemplate = nil }, "no data file system"},
 		{func(c *Content) { c.Modules[1].Name = "virtio.ko" }, "twice"},
 		{func(c *Content) { c.Modules[1].Name = "../init" }, "name of a module"},
 		{func(c *Content) { c.Modules[1].Name = "a\nb.ko" }, "name of a module"},

@@ -22,6 +22,11 @@ type Kernel struct {
 	// Modules are the wanted modules and all they need, in the order in
 	// which to load them.
 	Modules []File
+	// Copyright is the package's list of licences; without a Name if it has
+	// none.
+	Copyright File
+	// Stub is the boot stub, if Config.WithStub asked for it.
+	Stub *Stub
 }
 
 // A File is one file of the unpacked kernel.
@@ -42,13 +47,19 @@ func Get(ctx context.Context, c Config, roots []string) (Kernel, error) {
 	if err != nil {
 		return Kernel{}, err
 	}
-	f, err := Fetch(ctx, c)
+	f, fs, err := Fetch(ctx, c)
 	if err != nil {
 		return Kernel{}, err
 	}
+	var stub *Stub
+	if c.WithStub {
+		if stub, err = readStub(ctx, fs); err != nil {
+			return Kernel{}, fmt.Errorf("kernel: %w", err)
+		}
+	}
 	dir := filepath.Join(c.Cache, "kernels", unpackedName(f.Package, roots))
 	if k, err := load(dir); err == nil {
-		k.Fetched = f
+		k.Fetched, k.Stub = f, stub
 		return k, nil
 	}
 	fmt.Fprintf(c.Progress, "kernel: unpacking %s\n", f.Package)
@@ -59,13 +70,13 @@ func Get(ctx context.Context, c Config, roots []string) (Kernel, error) {
 	if err != nil {
 		return Kernel{}, fmt.Errorf("kernel: %w", err)
 	}
-	k.Fetched = f
+	k.Fetched, k.Stub = f, stub
 	return k, nil
 }
 
 // unpackedForm is raised when the content of a folder of unpacked files
 // changes its form.
-const unpackedForm = "1"
+const unpackedForm = "2"
 
 // unpackedName names the folder for a package and a set of modules.
 func unpackedName(p Package, roots []string) string {
@@ -82,6 +93,7 @@ type index struct {
 	Release string `json:"release"`
 	Image   File   `json:"image"`
 	Modules []File `json:"modules"`
+	Rights  *File  `json:"copyright,omitempty"`
 }
 
 const indexFile = "index.json"
@@ -101,7 +113,13 @@ func load(dir string) (Kernel, error) {
 	for i := range k.Modules {
 		k.Modules[i].Path = filepath.Join(dir, k.Modules[i].Name)
 	}
-	for _, f := range append([]File{k.Image}, k.Modules...) {
+	all := append([]File{k.Image}, k.Modules...)
+	if x.Rights != nil {
+		k.Copyright = *x.Rights
+		k.Copyright.Path = filepath.Join(dir, k.Copyright.Name)
+		all = append(all, k.Copyright)
+	}
+	for _, f := range all {
 		size, sum, err := digest(f.Path)
 		if err != nil {
 			return Kernel{}, err
@@ -138,6 +156,13 @@ func (c Config) unpackTo(ctx context.Context, deb, dir string, roots []string) (
 	x := index{Release: t.release}
 	if x.Image, err = keep(t.vmlinuz, result); err != nil {
 		return err
+	}
+	if t.rights != "" {
+		f, err := keep(t.rights, result)
+		if err != nil {
+			return err
+		}
+		x.Rights = &f
 	}
 	for _, name := range order {
 		f, err := keep(t.modules[name], result)

@@ -18,6 +18,7 @@ import (
 type tree struct {
 	release string            // such as 6.1.0-56-arm64
 	vmlinuz string            // path of the kernel image
+	rights  string            // path of the copyright file, "" if there is none
 	modules map[string]string // module name, with "_" for "-", to its path
 	builtin map[string]bool   // names of the drivers inside the kernel image
 }
@@ -64,6 +65,9 @@ func (t *tree) take(r io.Reader, name, dir string) error {
 		t.release = strings.TrimPrefix(base, "vmlinuz-")
 		t.vmlinuz = filepath.Join(dir, "vmlinuz")
 		return writeFile(t.vmlinuz, r)
+	case strings.HasPrefix(name, "share/doc/linux-image-") && base == copyrightFile:
+		t.rights = filepath.Join(dir, copyrightFile)
+		return writeFile(t.rights, r)
 	case !strings.HasPrefix(name, "lib/modules/"):
 		return nil
 	case base == "modules.builtin":
@@ -82,6 +86,9 @@ func (t *tree) take(r io.Reader, name, dir string) error {
 	}
 	return nil
 }
+
+// copyrightFile is what every Debian package calls its list of licences.
+const copyrightFile = "copyright"
 
 // isModule tells whether a file name is a module's, compressed or not.
 func isModule(base string) bool {

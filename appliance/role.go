@@ -130,8 +130,9 @@ func dropTime(groups []string, a slog.Attr) slog.Attr {
 }
 
 // RunRole inherits from PID 1 and is the role of that name, RoleRelay or
-// RoleWeb, until SIGTERM or SIGINT. The error is nil when it ended because it
-// was told to.
+// RoleWeb, until SIGTERM or SIGINT. Before it reads anything from outside the
+// cage is closed; a role whose cage cannot be closed does not run. The error is
+// nil when it ended because it was told to.
 func RunRole(name string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -140,6 +141,9 @@ func RunRole(name string) error {
 		return err
 	}
 	limitMemory(name)
+	if err := closeCage(name, in); err != nil {
+		return err
+	}
 	run := runRelay
 	if name == RoleWeb {
 		run = runWeb

@@ -93,7 +93,7 @@ $(TOOLS)/.stamp: .ci/go.mod .ci/go.sum
 # What must be installed, as command:package. No package is asked for whose
 # command is there.
 RUN_NEEDS  := qemu-system-aarch64:qemu-system-arm mke2fs:e2fsprogs dpkg-deb:dpkg git:git
-TEST_NEEDS := $(RUN_NEEDS) gcc:gcc ld:binutils swaks:swaks xz:xz-utils postfix:postfix \
+TEST_NEEDS := $(RUN_NEEDS) qemu-io:qemu-utils gcc:gcc ld:binutils swaks:swaks xz:xz-utils postfix:postfix \
 	sgdisk:gdisk fsck.vfat:dosfstools mtype:mtools faketime:faketime diffoscope:diffoscope-minimal
 
 setup:

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"slices"
@@ -192,6 +194,9 @@ func (e engine) Policy(domain string) (api.Policy, bool) {
 func (e engine) RefreshPolicy(ctx context.Context, domain string) (api.PolicyAnswer, error) {
 	before := e.Policies()
 	a, err := e.m.RefreshPolicy(ctx, domain)
+	if errors.Is(err, mtasts.ErrDomain) {
+		err = fmt.Errorf("%w: %w", api.ErrWrong, err)
+	}
 	if err != nil {
 		return api.PolicyAnswer{}, err
 	}
@@ -207,6 +212,18 @@ func (e engine) RefreshPolicy(ctx context.Context, domain string) (api.PolicyAns
 		out.Changed = before[i].Mode != out.Mode || !slices.Equal(before[i].MX, out.MX) || before[i].MaxAge != out.MaxAge
 	}
 	return out, nil
+}
+
+// Check implements api.Engine.
+func (e engine) Check(ctx context.Context, domain string) (api.Check, error) {
+	v, err := e.m.Rehearse(ctx, domain)
+	switch {
+	case errors.Is(err, relay.ErrBusy):
+		err = fmt.Errorf("%w: other domains are being checked", api.ErrUnavailable)
+	case errors.Is(err, mtasts.ErrDomain):
+		err = fmt.Errorf("%w: %w", api.ErrWrong, err)
+	}
+	return api.Check{Domain: v.Domain, Verdict: v}, err
 }
 
 // Follow implements api.Engine.

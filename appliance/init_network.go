@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"gatepost/appliance/clock"
 	"gatepost/appliance/control"
 	"gatepost/appliance/netup"
 	"gatepost/appliance/statefile"
@@ -18,33 +17,65 @@ import (
 // addressName is the file with the last address that a DHCP server gave.
 const addressName = "address"
 
-// fallbackServers are asked for the time when neither the network nor the
-// settings name a server. One is an address, for networks without DNS.
-func fallbackServers() []string {
-	return []string{"time.cloudflare.com", "time.google.com", "ptbtime1.ptb.de", "162.159.200.1"}
+func (p *initProcess) startNetwork(life context.Context) {
+	p.state.setNetwork(control.Network{State: control.NetworkStarting, Mode: p.current().Network.Mode})
+	p.keep(life, "network", func(ctx context.Context) error {
+		for ctx.Err() == nil {
+			if err := p.runNetwork(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
-func (p *initProcess) startNetwork(life context.Context) {
-	p.state.setNetwork(control.Network{State: control.NetworkStarting, Mode: p.config.Network.Mode})
+// applyNetwork makes the network start again with the settings in force. It
+// does not wait for that. The old address stays until there is a new one.
+func (p *initProcess) applyNetwork() {
+	select {
+	case p.netAgain <- struct{}{}:
+	default: // it has not begun with the last wish yet
+	}
+}
+
+// runNetwork is the network with the settings in force, until ctx is done or
+// applyNetwork is called.
+func (p *initProcess) runNetwork(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- p.guard("network", func() error { return p.networkRunner().Run(ctx) }) }()
+	select {
+	case err := <-done:
+		return err
+	case <-p.netAgain:
+		cancel()
+		return <-done
+	}
+}
+
+// networkRunner is made anew from the settings in force.
+func (p *initProcess) networkRunner() *netup.Runner {
+	s := p.current()
 	c := netup.Config{
 		Kernel:  netup.Netlink{},
-		DHCP:    netup.Wire{Hostname: firstLabel(p.config.Hostname)},
-		DNS:     p.config.Network.DNS,
+		DHCP:    netup.Wire{Hostname: firstLabel(s.Hostname)},
+		DNS:     s.Network.DNS,
 		Hint:    lastAddress(p.system),
 		Publish: p.networkChanged,
 		Leased:  func(l netup.Lease) { p.warn("network", saveAddress(p.system, l.Address.Addr())) },
 		Log:     p.log,
 	}
-	if p.config.Network.Mode == "static" {
-		c.Static, c.Gateway = p.config.Network.Address, p.config.Network.Gateway
+	if s.Network.Mode == "static" {
+		c.Static, c.Gateway = s.Network.Address, s.Network.Gateway
 	}
-	p.keep(life, "network", func(ctx context.Context) error { return netup.New(c).Run(ctx) })
+	return netup.New(c)
 }
 
 // networkChanged acts on a state of the network: names, console, clock.
 func (p *initProcess) networkChanged(s netup.State) {
 	n := control.Network{
-		State: string(s.Kind), Mode: p.config.Network.Mode, Interface: s.Interface,
+		State: string(s.Kind), Mode: p.current().Network.Mode, Interface: s.Interface,
 		Gateway: s.Gateway, DNS: s.DNS, NTP: s.NTP, Domain: s.Domain, Note: s.Note,
 	}
 	if s.Address.IsValid() {
@@ -111,46 +142,4 @@ func saveAddress(system *os.Root, a netip.Addr) error {
 		return nil
 	}
 	return statefile.Write(system, addressName, []byte(a.String()+"\n"), 0o600)
-}
-
-func (p *initProcess) startClock(life context.Context) {
-	c := clock.New(clock.Config{
-		Built: p.Built, Folder: p.system,
-		Servers: p.timeServers, Query: clock.QueryNTP, Step: clock.SetSystemClock,
-		Publish: p.clockChanged, Log: p.log,
-	})
-	p.state.setClockKick(c.Kick)
-	p.keep(life, "clock", c.Run)
-}
-
-// timeServers are those of the network and of the settings, or the fallback
-// when there is none of either; nobody is asked without a network.
-func (p *initProcess) timeServers() []string {
-	n := p.state.network()
-	if !n.Up() {
-		return nil
-	}
-	var out []string
-	for _, a := range n.NTP {
-		out = append(out, a.String())
-	}
-	out = append(out, p.config.Clock.Servers...)
-	if len(out) == 0 {
-		return fallbackServers()
-	}
-	return out
-}
-
-func (p *initProcess) clockChanged(s clock.State) {
-	before := p.state.setClock(control.Clock{Trusted: s.Trusted, Source: s.Source, Note: s.Note})
-	switch {
-	case s.Trusted && !before.Trusted:
-		note := ""
-		if s.Note != "" {
-			note = "; " + s.Note
-		}
-		p.say("clock: trusted %s UTC, from %s%s", time.Now().UTC().Format(time.DateTime), s.Source, note)
-	case s.Note != before.Note && s.Note != "":
-		p.say("clock: %s", s.Note)
-	}
 }

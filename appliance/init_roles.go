@@ -85,8 +85,9 @@ func openPort(addr string) (*os.File, error) {
 
 // handover is what a role is told at its start.
 func (p *initProcess) handover(role string) handover {
+	s := p.inForce()
 	h := handover{
-		Config: p.config, ConfigUse: string(p.configUse), ConfigError: p.configError,
+		Config: s.config, ConfigUse: string(s.use), ConfigError: s.fault,
 		ControlSocket: control.Socket, APISocket: apiSocket,
 		DataDir: filepath.Join(boot.DataDir, role), Version: p.Version, Built: p.Built,
 	}

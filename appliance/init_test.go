@@ -65,9 +65,9 @@ func TestChooseSettings(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			data, system := disk(t, tc.files)
-			c, use, err := chooseSettings(data, system)
-			if c.Hostname != tc.host || use != tc.use {
-				t.Errorf("got %s, %s; want %s, %s", c.Hostname, use, tc.host, tc.use)
+			f, err := chooseSettings(data, system)
+			if f.config.Hostname != tc.host || f.use != tc.use {
+				t.Errorf("got %s, %s; want %s, %s", f.config.Hostname, f.use, tc.host, tc.use)
 			}
 			if (err == nil) != (tc.err == "") || err != nil && !strings.Contains(err.Error(), tc.err) {
 				t.Errorf("error: got %v, want %q", err, tc.err)
@@ -78,8 +78,8 @@ func TestChooseSettings(t *testing.T) {
 			}
 		})
 	}
-	if c, use, err := chooseSettings(nil, nil); use != health.ConfigDefault || err == nil || !reflect.DeepEqual(c, config.Default()) {
-		t.Errorf("without a disk: got %v, %v", use, err)
+	if f, err := chooseSettings(nil, nil); f.use != health.ConfigDefault || err == nil || !reflect.DeepEqual(f.config, config.Default()) {
+		t.Errorf("without a disk: got %v, %v", f.use, err)
 	}
 }
 
@@ -289,7 +289,7 @@ func TestHandoverTravelsWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := &initProcess{InitOptions: InitOptions{Version: "1.2.3"}}
-	p.config, p.configUse = c, health.ConfigFile
+	p.setInForce(inForce{config: c, use: health.ConfigFile})
 	h := p.handover(RoleRelay)
 	if !h.Volatile || h.DataDir != "/run/gatepost/volatile/relay" {
 		t.Errorf("without a disk: got %+v", h)

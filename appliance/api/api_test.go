@@ -143,6 +143,8 @@ func TestRoundTrips(t *testing.T) {
 	check("policy", policy, err, whole)
 	answer, err := c.RefreshPolicy(ctx, "b.example")
 	check("refresh", answer, err, PolicyAnswer{Domain: "b.example", Held: true})
+	tried, err := c.Check(ctx, "b.example")
+	check("check", tried, err, Check{Domain: "b.example", Verdict: someAttempt.Verdict})
 	if got := someStatus.Spool.Percent(); got != 75 {
 		t.Errorf("percent: got %d, want 75", got)
 	}

@@ -109,6 +109,10 @@ func (f *fakeEngine) Policy(domain string) (Policy, bool) {
 	return p, true
 }
 
+func (f *fakeEngine) Check(_ context.Context, domain string) (Check, error) {
+	return Check{Domain: domain, Verdict: someAttempt.Verdict}, f.trouble
+}
+
 func (f *fakeEngine) RefreshPolicy(_ context.Context, domain string) (PolicyAnswer, error) {
 	return PolicyAnswer{Domain: domain, Held: true}, f.trouble
 }

@@ -44,7 +44,7 @@ func fail(w http.ResponseWriter, err error) {
 	switch {
 	case errors.As(err, &large):
 		status = http.StatusRequestEntityTooLarge
-	case errors.As(err, &bad):
+	case errors.As(err, &bad), errors.Is(err, ErrWrong):
 		status = http.StatusBadRequest
 	case errors.Is(err, ErrNotFound):
 		status = http.StatusNotFound
@@ -232,6 +232,14 @@ func refresh(e Engine, r *http.Request) (PolicyAnswer, error) {
 		return PolicyAnswer{}, badRequest("this is no domain")
 	}
 	return e.RefreshPolicy(r.Context(), domain)
+}
+
+func check(e Engine, r *http.Request) (Check, error) {
+	domain := r.PathValue("domain")
+	if len(domain) > maxDomain {
+		return Check{}, badRequest("this is no domain")
+	}
+	return e.Check(r.Context(), domain)
 }
 
 func serveEvents(e Engine) http.HandlerFunc {

@@ -11,7 +11,11 @@
 // imports relay/verdict for the record of an attempt.
 package api
 
-import "time"
+import (
+	"time"
+
+	"gatepost/relay/verdict"
+)
 
 // Status is the state of the mail machine in figures.
 type Status struct {
@@ -124,6 +128,16 @@ type PolicyAnswer struct {
 	Changed bool   `json:"changed,omitempty"`
 	Trouble string `json:"trouble,omitempty"`
 	Detail  string `json:"detail,omitempty"`
+}
+
+// Check is what would become of mail to a domain, found out without sending
+// any.
+type Check struct {
+	Domain string `json:"domain"`
+	// Verdict is that of the first server that would get the mail: its outcome
+	// "delivered" means "would be sent". It is "" when the settings name the
+	// server, which is not asked. The evidence tells of every server of the domain.
+	Verdict verdict.Verdict `json:"verdict"`
 }
 
 // Problem is the body of a failed request.

@@ -59,6 +59,7 @@ type Supervisor struct {
 
 	mu     sync.Mutex
 	states map[string]RoleState
+	again  map[string]chan struct{} // wishes of Restart
 }
 
 // States returns the state of every role, by name.
@@ -88,6 +89,28 @@ func (s *Supervisor) update(name string, change func(*RoleState)) {
 	}
 }
 
+// Restart ends the role gracefully and starts it again at once, with what its
+// Payload makes then. It does not wait for that, and the end is no crash. A
+// role that waits after a crash is started at once.
+func (s *Supervisor) Restart(role string) {
+	select {
+	case s.wish(role) <- struct{}{}:
+	default: // it is about to be restarted already
+	}
+}
+
+func (s *Supervisor) wish(role string) chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.again == nil {
+		s.again = map[string]chan struct{}{}
+	}
+	if s.again[role] == nil {
+		s.again[role] = make(chan struct{}, 1)
+	}
+	return s.again[role]
+}
+
 // Run starts the role and starts it again whenever it ends, until ctx is done;
 // then it stops it and returns nil.
 func (s *Supervisor) Run(ctx context.Context, role Role) error {
@@ -95,13 +118,19 @@ func (s *Supervisor) Run(ctx context.Context, role Role) error {
 	s.update(role.Name, func(*RoleState) {})
 	for ctx.Err() == nil {
 		started := time.Now()
-		reason := s.once(ctx, role)
+		reason, asked := s.once(ctx, role)
 		ended := time.Now()
 		s.update(role.Name, func(st *RoleState) {
-			st.Up, st.PID, st.Since, st.LastExit = false, 0, ended, reason
+			st.Up, st.PID, st.Since = false, 0, ended
+			if !asked {
+				st.LastExit = reason
+			}
 		})
 		if ctx.Err() != nil {
 			return nil
+		}
+		if asked {
+			continue
 		}
 		pause, tooMany := ladder.Crash(started, ended)
 		if s.Crashed != nil {
@@ -109,6 +138,7 @@ func (s *Supervisor) Run(ctx context.Context, role Role) error {
 		}
 		select {
 		case <-ctx.Done():
+		case <-s.wish(role.Name):
 		case <-time.After(pause):
 			s.update(role.Name, func(st *RoleState) { st.Restarts++ })
 		}
@@ -116,18 +146,19 @@ func (s *Supervisor) Run(ctx context.Context, role Role) error {
 	return nil
 }
 
-// once is one run of the role, from start to end; the result says how it
-// ended.
-func (s *Supervisor) once(ctx context.Context, role Role) string {
+// once is one run of the role, from start to end; reason says how it ended,
+// asked that Restart did it.
+func (s *Supervisor) once(ctx context.Context, role Role) (reason string, asked bool) {
 	pid, exit, output, err := s.start(role)
 	if err != nil {
-		return "could not be started: " + err.Error()
+		return "could not be started: " + err.Error(), false
 	}
 	s.update(role.Name, func(st *RoleState) { st.Up, st.PID, st.Since = true, pid, time.Now() })
-	var reason string
 	select {
 	case status := <-exit:
 		reason = exitText(status)
+	case <-s.wish(role.Name):
+		reason, asked = s.stop(pid, exit), true
 	case <-ctx.Done():
 		reason = s.stop(pid, exit)
 	}
@@ -135,7 +166,7 @@ func (s *Supervisor) once(ctx context.Context, role Role) string {
 	case <-output:
 	case <-time.After(time.Second): // something else holds the pipe
 	}
-	return reason
+	return reason, asked
 }
 
 // stop asks the process to end and makes it end; the result says how it did.

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Version is the only schema version there is.
+// Version is the schema version of today. Earlier ones are rewritten by Upgrade.
 const Version = 1
 
 // Config is a whole, valid configuration. Get one from Parse or Default.
@@ -74,11 +74,6 @@ type Trust struct {
 	ExtraRoots string // PEM
 }
 
-// Lights chooses the board.
-type Lights struct {
-	Profile string // "auto", "none" or a profile's name
-}
-
 // Submission is who may send with a password on ports 465 and 587.
 type Submission struct {
 	Devices []Device
@@ -117,6 +112,6 @@ func Default() Config {
 			DelayNotice: 4 * time.Hour,
 		},
 		Network: Network{Mode: "dhcp"},
-		Lights:  Lights{Profile: "auto"},
+		Lights:  Lights{Profile: ProfileAuto, Mode: LightsFull, Button: true},
 	}
 }

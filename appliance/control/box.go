@@ -21,6 +21,9 @@ type Box struct {
 	Roles   []Role       `json:"roles"`
 	Health  health.State `json:"health"`
 	Lights  []Light      `json:"lights,omitempty"`
+	// Light is the row of the legend that the lights show (board/led), "" for
+	// a box without lights.
+	Light string `json:"light,omitempty"`
 	// LastReboot is why the box restarted itself the last time, "" when it did
 	// not.
 	LastReboot string `json:"last_reboot,omitempty"`
@@ -89,6 +92,10 @@ func (s Storage) UsedPercent() int {
 type Config struct {
 	State string `json:"state"`           // "file", "last-good" or "default", as in health.ConfigUse
 	Error string `json:"error,omitempty"` // every problem of the file, one a line
+	Hash  string `json:"hash,omitempty"`  // config.Hash of what is in force
+	// PageNames are the names by which the page may be called beside the box's
+	// addresses.
+	PageNames []string `json:"page_names,omitempty"`
 }
 
 // Role is one supervised process.

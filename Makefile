@@ -72,8 +72,9 @@ fuzz: setup-test ## each fuzz target for FUZZTIME
 		for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
 			echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; done; done
 
-image: setup ## build every artefact of the image into build/image
-	$(GO) run ./cmd/gatepost-image build
+PROFILE ?= qemu-virt
+image: setup ## build every artefact of the image into build/image (PROFILE=raspi3b for another board)
+	@$(GO) run ./cmd/gatepost-image build -profile $(PROFILE)
 
 # PLANT=1 puts a mistake into one of the two builds, to see that it is named.
 reproducible: setup-test ## build the image twice in different surroundings and compare every artefact

@@ -73,8 +73,7 @@ type initProcess struct {
 	hub     *control.Hub
 	state   boxState
 	lights  boxLights
-	buttonActs
-	super *boot.Supervisor
+	super   *boot.Supervisor
 	settings
 	// netAgain wakes the network to start again with the settings in force.
 	netAgain chan struct{}

@@ -50,7 +50,7 @@ func shapes(seen []qemu.GPIO) [4]lightShape {
 		s := lightShape{driven: len(seen) > 0}
 		lit, dark := 0, 0
 		for n, g := range seen {
-			if g.Outputs&(1<<line) == 0 {
+			if !g.Driven(line) {
 				s.driven = false
 			}
 			if g.Lit(line) {

@@ -171,7 +171,7 @@ func TestArchDoors(t *testing.T) {
 // its network stack.
 func TestArchBinary(t *testing.T) {
 	for _, p := range list(t, "-deps", "./cmd/gatepost") {
-		for _, no := range []string{"gatepost/relay/lab", "gvisor.dev/", "gatepost/image", "testing"} {
+		for _, no := range []string{"gatepost/relay/lab", "gvisor.dev/", "gatepost/image", "gatepost/appliance/sandbox/attack", "testing"} {
 			if p.ImportPath == no || strings.HasPrefix(p.ImportPath, no) && strings.HasSuffix(no, "/") ||
 				strings.HasPrefix(p.ImportPath, no+"/") && !slices.Contains(formats, p.ImportPath) {
 				t.Errorf("cmd/gatepost links %s", p.ImportPath)

@@ -87,6 +87,17 @@ func RunInit(ctx context.Context, o InitOptions) error {
 		return ErrNotInit
 	}
 	limitMemory(self)
+	p := newInitProcess(o)
+	life, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p.guard("start", func() error { p.start(life); return nil })
+	end := p.waitForEnd(life)
+	p.guard("stop", func() error { p.stop(end, cancel); return nil })
+	return boot.Stop(end)
+}
+
+// newInitProcess starts nothing.
+func newInitProcess(o InitOptions) *initProcess {
 	p := &initProcess{
 		InitOptions: o,
 		journal:     journal.New(journalLines),
@@ -96,12 +107,7 @@ func RunInit(ctx context.Context, o InitOptions) error {
 		netAgain:    make(chan struct{}, 1),
 	}
 	p.log = p.journal.Logger(self, slog.LevelWarn)
-	life, cancel := context.WithCancel(ctx)
-	defer cancel()
-	p.guard("start", func() error { p.start(life); return nil })
-	end := p.waitForEnd(life)
-	p.guard("stop", func() error { p.stop(end, cancel); return nil })
-	return boot.Stop(end)
+	return p
 }
 
 // start does the boot steps in order and leaves everything running.

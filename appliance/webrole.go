@@ -17,8 +17,8 @@ import (
 )
 
 // runWeb is the web role: the admin page. It reads the state of the box from
-// PID 1 and that of the mail from the relay's API, and can do nothing else. It
-// returns when ctx is done, or with the error that ended it.
+// PID 1 and that of the mail from the relay's API, and asks both for what a
+// person wants done. It returns when ctx is done, or with the error that ended it.
 func runWeb(ctx context.Context, in RoleInput) error {
 	ln, ok := in.Listeners[ListenHTTPS]
 	if !ok {
@@ -41,9 +41,14 @@ func runWeb(ctx context.Context, in RoleInput) error {
 		return fmt.Errorf("certificate: %w", err)
 	}
 	client := api.NewClient(in.APISocket)
+	var system webui.SystemBackend // not where another program starts the machine
+	if in.ControlSocket != "" {
+		system = pageSystem{pid1: control.NewClient(in.ControlSocket)}
+	}
 	srv, err := webui.New(webui.Config{
 		Backend: pageBackend{api: client, box: box},
 		Queue:   pageQueue{api: client},
+		System:  system,
 		Rules:   pageRules{api: client},
 		Data:    data,
 		Hosts:   func() []string { return pageHosts(in, box.get()) },

@@ -92,6 +92,7 @@ type setup struct {
 	Config []byte // config.toml; nil: the lab's
 	Disk   string // an existing disk; "" makes one
 	NoDisk bool
+	Image  string // folder of the image; "": the release's
 	Size   int64
 	CA     *lab.CA
 	Time   time.Time
@@ -127,10 +128,13 @@ func boot(t *testing.T, s setup) *office {
 			t.Fatal(err)
 		}
 	}
+	if s.Image == "" {
+		s.Image = imageDir
+	}
 	var console bytes.Buffer
 	var mu sync.Mutex
 	r, err := startRig(ctx, rigConfig{
-		Image: imageDir, Disk: s.Disk, CA: s.CA, World: s.World, Time: s.Time, Prepare: s.Prepare,
+		Image: s.Image, Disk: s.Disk, CA: s.CA, World: s.World, Time: s.Time, Prepare: s.Prepare,
 		OnLine: func(l qemu.Line) {
 			mu.Lock()
 			defer mu.Unlock()

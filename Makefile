@@ -90,7 +90,7 @@ $(TOOLS)/.stamp: .ci/go.mod .ci/go.sum
 # command is there.
 RUN_NEEDS  := qemu-system-aarch64:qemu-system-arm mke2fs:e2fsprogs dpkg-deb:dpkg git:git
 TEST_NEEDS := $(RUN_NEEDS) qemu-io:qemu-utils gcc:gcc ld:binutils swaks:swaks xz:xz-utils postfix:postfix \
-	sgdisk:gdisk fsck.vfat:dosfstools mtype:mtools
+	sgdisk:gdisk fsck.vfat:dosfstools mtype:mtools dnsmasq:dnsmasq-base
 
 setup:
 	@.ci/need $(RUN_NEEDS)

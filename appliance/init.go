@@ -74,8 +74,7 @@ type initProcess struct {
 	state   boxState
 	local   localName
 	lights  boxLights
-	buttonActs
-	super *boot.Supervisor
+	super   *boot.Supervisor
 	settings
 	// netAgain wakes the network to start again with the settings in force.
 	netAgain chan struct{}

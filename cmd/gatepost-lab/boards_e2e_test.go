@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"io"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -15,11 +14,8 @@ import (
 	"gatepost/relay/lab"
 )
 
-// raspiTree is the device tree of the Raspberry Pi 3 in Debian's kernel package.
-const raspiTree = "bcm2837-rpi-3-b.dtb"
-
-// buildRaspberry builds the image for the Raspberry Pi 3 and takes its device
-// tree out of the kernel package. It returns the folder and the tree's path.
+// buildRaspberry builds the image for the Raspberry Pi 3, with its device tree. It
+// returns the folder and the tree's path.
 func buildRaspberry(ctx context.Context, t *testing.T) (dir, tree string) {
 	t.Helper()
 	profile, err := image.Profile("raspi3b")
@@ -31,20 +27,7 @@ func buildRaspberry(ctx context.Context, t *testing.T) (dir, tree string) {
 	if _, err := image.Build(ctx, spec); err != nil {
 		t.Fatal(err)
 	}
-	k, err := image.FetchKernel(ctx, spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := t.TempDir()
-	const script = `dpkg-deb --fsys-tarfile "$0" | tar -xf - -C "$1" --wildcards "*/$2"`
-	if out, err := exec.CommandContext(ctx, "sh", "-c", script, k.Fetched.Path, files, raspiTree).CombinedOutput(); err != nil {
-		t.Fatalf("the device tree: %v\n%s", err, out)
-	}
-	found, err := filepath.Glob(filepath.Join(files, "usr/lib/linux-image-*/broadcom", raspiTree))
-	if err != nil || len(found) != 1 {
-		t.Fatalf("%s has the device trees %q, %v", k.Fetched.Path, found, err)
-	}
-	return dir, found[0]
+	return dir, filepath.Join(dir, image.TreeName)
 }
 
 // TestE2ERaspberryPi boots the image for the Raspberry Pi 3 with its real device

@@ -36,7 +36,7 @@ func attackImage(ctx context.Context, t *testing.T) string {
 		t.Fatal(err)
 	}
 	out := filepath.Join("build", "image-attack")
-	if _, err := image.Build(ctx, image.Spec{Source: ".", Out: out, Profile: profile, Init: init, Reuse: true}); err != nil {
+	if _, err := image.Build(ctx, image.Spec{Source: ".", Out: out, Profile: profile, Init: init, DirectOnly: true, Reuse: true}); err != nil {
 		t.Fatal(err)
 	}
 	return out

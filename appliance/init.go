@@ -72,10 +72,10 @@ type initProcess struct {
 	ends    chan boot.End // the first one wins
 	hub     *control.Hub
 	state   boxState
+	local   localName
 	lights  boxLights
-	buttonActs
-	super *boot.Supervisor
-	cages cages
+	super   *boot.Supervisor
+	cages   cages
 	settings
 	// netAgain wakes the network to start again with the settings in force.
 	netAgain chan struct{}
@@ -89,6 +89,17 @@ func RunInit(ctx context.Context, o InitOptions) error {
 		return ErrNotInit
 	}
 	limitMemory(self)
+	p := newInitProcess(o)
+	life, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p.guard("start", func() error { p.start(life); return nil })
+	end := p.waitForEnd(life)
+	p.guard("stop", func() error { p.stop(end, cancel); return nil })
+	return boot.Stop(end)
+}
+
+// newInitProcess starts nothing.
+func newInitProcess(o InitOptions) *initProcess {
 	p := &initProcess{
 		InitOptions: o,
 		journal:     journal.New(journalLines),
@@ -98,12 +109,7 @@ func RunInit(ctx context.Context, o InitOptions) error {
 		netAgain:    make(chan struct{}, 1),
 	}
 	p.log = p.journal.Logger(self, slog.LevelWarn)
-	life, cancel := context.WithCancel(ctx)
-	defer cancel()
-	p.guard("start", func() error { p.start(life); return nil })
-	end := p.waitForEnd(life)
-	p.guard("stop", func() error { p.stop(end, cancel); return nil })
-	return boot.Stop(end)
+	return p
 }
 
 // start does the boot steps in order and leaves everything running.
@@ -119,6 +125,7 @@ func (p *initProcess) start(life context.Context) {
 	p.warn("random numbers", boot.SeedRandom())
 	p.warn("network", netup.Loopback())
 	p.state.init()
+	p.local.init()
 	p.keep(life, "power button", func(ctx context.Context) error {
 		return button.Keys{Dir: "/dev/input", Code: button.KeyPower}.Run(ctx, func(pressed bool) {
 			if pressed {
@@ -253,22 +260,25 @@ func (p *initProcess) stop(end boot.End, cancel context.CancelFunc) {
 // keep runs a part of PID 1 for as long as life lasts: after an error or a
 // panic it is started again.
 func (p *initProcess) keep(life context.Context, name string, run func(context.Context) error) {
-	p.tasks.Go(func() {
-		for life.Err() == nil {
-			err := p.guard(name, func() error { return run(life) })
-			if life.Err() != nil {
-				return
-			}
-			if err == nil {
-				err = errors.New("ended by itself")
-			}
-			p.warn(name, err)
-			select {
-			case <-life.Done():
-			case <-time.After(restartPause):
-			}
+	p.tasks.Go(func() { p.again(life, name, run) })
+}
+
+// again is keep for a caller that waits for the end.
+func (p *initProcess) again(life context.Context, name string, run func(context.Context) error) {
+	for life.Err() == nil {
+		err := p.guard(name, func() error { return run(life) })
+		if life.Err() != nil {
+			return
 		}
-	})
+		if err == nil {
+			err = errors.New("ended by itself")
+		}
+		p.warn(name, err)
+		select {
+		case <-life.Done():
+		case <-time.After(restartPause):
+		}
+	}
 }
 
 // guard turns a panic into an error that is printed: PID 1 must live on.

@@ -74,6 +74,9 @@ func (p *initProcess) doAct(r control.Request) (control.Answer, error) {
 	case control.OpPowerOff:
 		p.endSoon(boot.PowerOff, who(r)+" asked for it")
 		return control.Answer{}, nil
+	case control.OpFindMe:
+		p.lights.findMe(findFor)
+		return control.Answer{}, nil
 	case control.OpBackup:
 		return p.makeBackup(r)
 	case control.OpRestore:

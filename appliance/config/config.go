@@ -62,7 +62,20 @@ type Network struct {
 	Address netip.Prefix
 	Gateway netip.Addr
 	DNS     []netip.Addr // beside or instead of those from DHCP
+	// IPv6 is IPv6Auto, IPv6Off or IPv6Static; Address6 is set with the last one
+	// alone.
+	IPv6     string
+	Address6 netip.Prefix
+	// Gateway6 is the router; invalid means those that advertise themselves.
+	Gateway6 netip.Addr
 }
+
+// Values of Network.IPv6.
+const (
+	IPv6Auto   = "auto"   // addresses from the routers of the network
+	IPv6Off    = "off"    // no IPv6
+	IPv6Static = "static" // Address6; the file has the address itself
+)
 
 // Clock is where the time comes from.
 type Clock struct {
@@ -111,7 +124,7 @@ func Default() Config {
 
 			DelayNotice: 4 * time.Hour,
 		},
-		Network: Network{Mode: "dhcp"},
+		Network: Network{Mode: "dhcp", IPv6: IPv6Auto},
 		Lights:  Lights{Profile: ProfileAuto, Mode: LightsFull, Button: true},
 	}
 }

@@ -33,7 +33,7 @@ func TestGoodFile(t *testing.T) {
 	want.Relay.PerDomain = 2
 	want.Network = Network{
 		Mode: "static", Address: netip.MustParsePrefix("192.168.1.30/24"),
-		Gateway: netip.MustParseAddr("192.168.1.1"), DNS: []netip.Addr{netip.MustParseAddr("192.168.1.1")},
+		Gateway: netip.MustParseAddr("192.168.1.1"), DNS: []netip.Addr{netip.MustParseAddr("192.168.1.1")}, IPv6: IPv6Auto,
 	}
 	want.Clock.Servers = []string{"ntp.office.example"}
 	want.Admin.Hosts = []string{"mail-box.office.example"}

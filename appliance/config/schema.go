@@ -31,10 +31,12 @@ type fileRelay struct {
 }
 
 type fileNetwork struct {
-	Mode    *string  `toml:"mode"`
-	Address *string  `toml:"address"`
-	Gateway *string  `toml:"gateway"`
-	DNS     []string `toml:"dns"`
+	Mode     *string  `toml:"mode"`
+	Address  *string  `toml:"address"`
+	Gateway  *string  `toml:"gateway"`
+	DNS      []string `toml:"dns"`
+	IPv6     *string  `toml:"ipv6"`
+	Gateway6 *string  `toml:"gateway6"`
 }
 
 type fileClock struct {
@@ -90,7 +92,7 @@ type fileListen struct {
 var keys = map[string][]string{
 	"":                    {"version", "hostname", "relay", "network", "clock", "trust", "lights", "submission", "admin", "inbound", "smart_host", "listen"},
 	"relay":               {"trusted_networks", "max_message_mb", "max_recipients", "retry", "lifetime", "parallel", "per_domain", "delay_notice", "rate_per_minute", "bind"},
-	"network":             {"mode", "address", "gateway", "dns"},
+	"network":             {"mode", "address", "gateway", "dns", "ipv6", "gateway6"},
 	"clock":               {"servers"},
 	"trust":               {"extra_roots"},
 	"lights":              {"profile", "mode", "button", "light", "reset_button"},

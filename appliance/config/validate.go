@@ -192,6 +192,8 @@ func (v *validator) network(f fileNetwork, c *Network) {
 		p, err := netip.ParsePrefix(*f.Address)
 		if err != nil {
 			v.fault("network.address", "%q is not an address with its network size, such as \"192.168.1.30/24\"", *f.Address)
+		} else if !p.Addr().Is4() {
+			v.fault("network.address", "%q is not an IPv4 address; write: ipv6 = %q", *f.Address, *f.Address)
 		} else if why := unfit(p); why != "" {
 			v.fault("network.address", "%q cannot be the address of this box: %s", *f.Address, why)
 		}
@@ -220,6 +222,7 @@ func (v *validator) network(f fileNetwork, c *Network) {
 		}
 		c.DNS = append(c.DNS, a)
 	}
+	v.ipv6(f, c)
 	if c.Mode == "static" {
 		if f.Address == nil {
 			v.fault("network", "mode \"static\" needs an address, such as: address = \"192.168.1.30/24\"")

@@ -22,6 +22,8 @@ import (
 // rigConfig says what to put together.
 type rigConfig struct {
 	Image string // folder of the image's artefacts
+	Board string // of qemu.Config
+	DTB   string // of qemu.Config
 	Disk  string // data disk, "" for none
 	CA    *lab.CA
 	World lab.World
@@ -114,6 +116,7 @@ func startRig(ctx context.Context, c rigConfig) (*rig, error) {
 	g.Go(func() error { return r.Wire.Run(gctx, ln) })
 	g.Go(func() error { return r.Lab.Run(gctx) })
 	r.Machine, err = qemu.Start(gctx, qemu.Config{
+		Board: c.Board, DTB: c.DTB,
 		Kernel: filepath.Join(c.Image, image.KernelName), Initrd: filepath.Join(c.Image, image.InitrdName),
 		MemoryMB: c.MemoryMB, Network: socket, Disk: c.Disk, Time: c.Time, OnLine: c.OnLine,
 	})

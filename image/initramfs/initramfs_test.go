@@ -124,7 +124,7 @@ func TestList(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(files) != 5 || files[0].Name != "init" || !files[0].Executable || files[0].Size != int64(len(c.Init)) ||
+	if len(files) != 6 || files[0].Name != "init" || !files[0].Executable || files[0].Size != int64(len(c.Init)) ||
 		string(files[0].Head) != "program program " {
 		t.Errorf("got %+v, want init and its head first", files)
 	}

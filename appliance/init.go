@@ -75,6 +75,7 @@ type initProcess struct {
 	local   localName
 	lights  boxLights
 	super   *boot.Supervisor
+	cages   cages
 	settings
 	// netAgain wakes the network to start again with the settings in force.
 	netAgain chan struct{}
@@ -144,6 +145,7 @@ func (p *initProcess) start(life context.Context) {
 	p.startControl(life)
 	p.startNetwork(life)
 	p.startClock(life)
+	p.giveUp()
 	p.startRoles(life)
 	p.keep(life, "health", p.watchHealth)
 }

@@ -109,6 +109,8 @@ type Role struct {
 	Since    time.Time `json:"since"`
 	Restarts int       `json:"restarts"`
 	LastExit string    `json:"last_exit,omitempty"`
+	// Cage is what it may not do any more, in words; "" before it has said so.
+	Cage string `json:"cage,omitempty"`
 }
 
 // Light is one light of the board and what it does now.

@@ -27,7 +27,7 @@ func sample() Box {
 		Clock:      Clock{Trusted: true, Source: "192.168.77.1", Note: "only one"},
 		Storage:    Storage{State: StorageOK, Device: "/dev/vda", Message: "m", TotalBytes: 100, FreeBytes: 40},
 		Config:     Config{State: "last-good", Error: "config.toml: line 1: no", Hash: "ab12", PageNames: []string{"gate.office.example"}},
-		Roles:      []Role{{Name: "relay", Up: true, PID: 17, Since: at, Restarts: 2, LastExit: "ended with status 1"}},
+		Roles:      []Role{{Name: "relay", Up: true, PID: 17, Since: at, Restarts: 2, LastExit: "ended with status 1", Cage: "no capability"}},
 		Health:     health.State{Level: health.Look, Problems: []health.Problem{{ID: "held-mail", Level: health.Look, Params: map[string]string{"count": "3"}}}, Rows: []health.Row{health.RowHeld}, Link: true, Network: true},
 		Lights:     []Light{{Name: "status", On: true, Pattern: "on"}},
 		Light:      "healthy",

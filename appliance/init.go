@@ -133,6 +133,7 @@ func (p *initProcess) start(life context.Context) {
 			}
 		})
 	})
+	p.buttonWishes()
 	p.lights.start(life, p, config.Default().Lights)
 	p.openStorage(life)
 	p.finishJob()

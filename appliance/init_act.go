@@ -17,9 +17,11 @@ import (
 // endPause lets the answer reach the browser before the box stops.
 const endPause = time.Second
 
-// act fulfils one wish of the page or of root, and notes in the journal who
-// had it. It is called for one wish at a time.
+// act fulfils one wish of the page, of root or of the button, and notes in the
+// journal who had it. Others wait meanwhile.
 func (p *initProcess) act(_ context.Context, r control.Request) (control.Answer, error) {
+	p.acting.Lock()
+	defer p.acting.Unlock()
 	a, err := p.doAct(r)
 	var no *control.ActError
 	switch {
@@ -31,6 +33,17 @@ func (p *initProcess) act(_ context.Context, r control.Request) (control.Answer,
 		p.say("act: %s by %s", r.Op, who(r))
 	}
 	return a, err
+}
+
+// buttonWishes gives the button what only this part of the box can do.
+func (p *initProcess) buttonWishes() {
+	wish := func(op string) func() error {
+		return func() error {
+			_, err := p.act(context.Background(), control.Request{Op: op, By: "the button of the box"})
+			return err
+		}
+	}
+	p.passwordPress, p.resetPress = wish(control.OpRecoveryReset), wish(control.OpFactoryReset)
 }
 
 // who is who had a wish, for the journal.

@@ -72,6 +72,7 @@ type initProcess struct {
 	ends    chan boot.End // the first one wins
 	hub     *control.Hub
 	state   boxState
+	local   localName
 	lights  boxLights
 	super   *boot.Supervisor
 	settings
@@ -123,6 +124,7 @@ func (p *initProcess) start(life context.Context) {
 	p.warn("random numbers", boot.SeedRandom())
 	p.warn("network", netup.Loopback())
 	p.state.init()
+	p.local.init()
 	p.keep(life, "power button", func(ctx context.Context) error {
 		return button.Keys{Dir: "/dev/input", Code: button.KeyPower}.Run(ctx, func(pressed bool) {
 			if pressed {

@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -16,6 +17,7 @@ import (
 
 func (p *initProcess) startNetwork(life context.Context) {
 	p.state.setNetwork(control.Network{State: control.NetworkStarting, Mode: p.current().Network.Mode})
+	p.keep(life, "name on the network", p.runLocalName)
 	p.keep(life, "network", func(ctx context.Context) error {
 		for ctx.Err() == nil {
 			if err := p.runNetwork(ctx); err != nil {
@@ -66,13 +68,17 @@ func (p *initProcess) networkChanged(s netup.State) {
 		// The clock may have been set since: count from now.
 		n.Expires = time.Now().Add(time.Until(s.Expires)).Round(time.Second)
 	}
+	p.followNetwork(s)
+	if s.Kind == netup.Up {
+		n.LocalName = p.local.get()
+	}
 	before := p.state.setNetwork(n)
 	switch {
 	case s.Kind == netup.Up:
 		p.warn("names", writeResolvConf(resolvConf, s.DNS, s.Domain))
 		moved := !before.Up() || !slices.Equal(before.Addresses, n.Addresses)
 		if moved {
-			p.say("network: up %s on %s", spaced(n.Addresses), s.Interface)
+			p.say("network: up %s on %s, name %s", spaced(n.Addresses), s.Interface, cmp.Or(n.LocalName, "none"))
 		}
 		if s.Note != "" && s.Note != before.Note {
 			p.say("network: %s", s.Note)

@@ -141,6 +141,7 @@ func (p *initProcess) loadSettings() {
 	default:
 		p.say("settings: %s is in force, this box is %s", configName, f.config.Hostname)
 	}
+	p.say("settings: check sum %s", config.Hash(f.config))
 	p.state.setConfig(f.config.Hostname, f.shown())
 }
 

@@ -84,10 +84,27 @@ func pageHosts(in RoleInput, b control.Box) []string {
 // pageNames are the names of the page in force, or those at the start of this
 // process while PID 1 has not told them.
 func pageNames(in RoleInput, b control.Box) []string {
-	if len(b.Config.PageNames) > 0 {
-		return slices.Clone(b.Config.PageNames)
+	names := slices.Clone(b.Config.PageNames)
+	if len(names) == 0 {
+		names = append([]string{in.Config.Hostname}, in.Config.Admin.Hosts...)
 	}
-	return append([]string{in.Config.Hostname}, in.Config.Admin.Hosts...)
+	if b.Network.LocalName != "" {
+		names = append(names, b.Network.LocalName)
+	}
+	return names
+}
+
+// certifiedAddresses are those that the certificate names. Nobody types one of
+// IPv6 where there is one of IPv4, and they come later and change with the
+// provider: each time browsers would warn of a new certificate.
+func certifiedAddresses(b control.Box) []netip.Addr {
+	var addrs []netip.Addr
+	for _, p := range b.Network.Addresses {
+		if len(addrs) == 0 || p.Addr().Is4() {
+			addrs = append(addrs, p.Addr())
+		}
+	}
+	return addrs
 }
 
 // certificateWatch is how often the page looks whether its certificate still
@@ -100,11 +117,7 @@ func coverAddresses(ctx context.Context, in RoleInput, k *certs.Keeper, box *lat
 	defer tick.Stop()
 	for n := 0; ; n++ {
 		if b := box.get(); b.Network.Up() {
-			var addrs []netip.Addr
-			for _, p := range b.Network.Addresses {
-				addrs = append(addrs, p.Addr())
-			}
-			changed, err := k.Cover(pageNames(in, b), addrs)
+			changed, err := k.Cover(pageNames(in, b), certifiedAddresses(b))
 			if err != nil {
 				in.Log.Warn("the page's certificate cannot be renewed", "err", err)
 			}

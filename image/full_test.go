@@ -131,6 +131,22 @@ func TestBuildAll(t *testing.T) {
 	}
 }
 
+// What a folder has from a larger build is not taken for a part of a smaller one.
+func TestNothingOldIsLeft(t *testing.T) {
+	s := spec(t)
+	write(t, filepath.Join(s.Out, DiskName), []byte("old"))
+	write(t, filepath.Join(s.Out, "notes"), []byte("somebody's"))
+	if _, err := Build(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(s.Out, DiskName)); !os.IsNotExist(err) {
+		t.Errorf("the old disk: got %v, want it removed", err)
+	}
+	if _, err := os.Stat(filepath.Join(s.Out, "notes")); err != nil {
+		t.Errorf("a file that is not ours: %v", err)
+	}
+}
+
 func TestALockWithoutStub(t *testing.T) {
 	s := spec(t)
 	s.DirectOnly = false

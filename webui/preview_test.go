@@ -45,6 +45,10 @@ func TestPreview(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	res, _ := b.get("/claim")
+	if err := os.WriteFile(filepath.Join(out, "csp.txt"), []byte(res.Header.Get("Content-Security-Policy")), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	page("claim", "/claim", nil)
 	page("claim-de", "/claim", german)
 	_, body := b.post("/claim", "code", "wrong")

@@ -47,8 +47,11 @@ type Network struct {
 	DNS       []netip.Addr   `json:"dns,omitempty"`
 	NTP       []netip.Addr   `json:"ntp,omitempty"`
 	Domain    string         `json:"domain,omitempty"`
-	Expires   time.Time      `json:"expires"`        // end of the lease; zero for a static address
-	Note      string         `json:"note,omitempty"` // technical detail for State other than up
+	// LocalName is the name on the wire, "gatepost-1a2b.local"; "" when there is
+	// none.
+	LocalName string    `json:"local_name,omitempty"`
+	Expires   time.Time `json:"expires"`        // end of the lease; zero for a static address
+	Note      string    `json:"note,omitempty"` // technical detail for State other than up
 }
 
 // Up reports whether the box has an address.

@@ -22,7 +22,7 @@ func sample() Box {
 			State: NetworkUp, Mode: "dhcp", Interface: "eth0",
 			Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.77.50/24")}, Gateway: netip.MustParseAddr("192.168.77.1"),
 			DNS: []netip.Addr{netip.MustParseAddr("192.168.77.1")}, NTP: []netip.Addr{netip.MustParseAddr("192.168.77.1")},
-			Domain: "office.example", Expires: at.Add(time.Hour), Note: "n",
+			Domain: "office.example", LocalName: "gatepost-1a2b.local", Expires: at.Add(time.Hour), Note: "n",
 		},
 		Clock:      Clock{Trusted: true, Source: "192.168.77.1", Note: "only one"},
 		Storage:    Storage{State: StorageOK, Device: "/dev/vda", Message: "m", TotalBytes: 100, FreeBytes: 40},

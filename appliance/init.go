@@ -74,6 +74,7 @@ type initProcess struct {
 	state   boxState
 	local   localName
 	lights  boxLights
+	presses int // long ones of the button; its watcher's alone
 	super   *boot.Supervisor
 	settings
 	// netAgain wakes the network to start again with the settings in force.

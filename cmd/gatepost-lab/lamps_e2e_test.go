@@ -21,7 +21,7 @@ const lampSource = "./appliance/boardcmd/testdata/lampguest"
 // bootLamps boots that machine: its four lights are LEDs of the kernel, and two
 // more are on the GPIO lines 6 and 7. They show state, and after so many seconds
 // the program that drives them is killed.
-func bootLamps(ctx context.Context, t *testing.T, state string, seconds, after int) *qemu.Machine {
+func bootLamps(ctx context.Context, t *testing.T, state string, seconds, after int, more string) *qemu.Machine {
 	t.Helper()
 	init := filepath.Join(t.TempDir(), "init")
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", init, lampSource)
@@ -49,7 +49,7 @@ func bootLamps(ctx context.Context, t *testing.T, state string, seconds, after i
 	}
 	m, err := qemu.Start(ctx, qemu.Config{
 		Kernel: filepath.Join(dir, image.KernelName), Initrd: filepath.Join(dir, image.InitrdName), DTB: tree,
-		Append: qemu.DefaultAppend + " LAMP_STATE=" + state + " LAMP_SECONDS=" + strconv.Itoa(seconds) + " LAMP_AFTER=" + strconv.Itoa(after),
+		Append: qemu.DefaultAppend + " LAMP_STATE=" + state + " LAMP_SECONDS=" + strconv.Itoa(seconds) + " LAMP_AFTER=" + strconv.Itoa(after) + more,
 		OnLine: func(l qemu.Line) { t.Logf("%7.2f  %s", l.At.Seconds(), l.Text) },
 	})
 	if err != nil {
@@ -66,7 +66,7 @@ func TestE2EADeadProgramShowsNothing(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), stepLimit)
 	defer cancel()
 	const lines = 7 // the alert light on a GPIO line
-	m := bootLamps(ctx, t, "dead", 7, 14)
+	m := bootLamps(ctx, t, "dead", 3, 12, "")
 	if _, err := m.AwaitText(ctx, "lamp: lit"); err != nil {
 		t.Fatal(err)
 	}
@@ -87,6 +87,25 @@ func TestE2EADeadProgramShowsNothing(t *testing.T) {
 	check(t, err == nil && g.Levels&(1<<lines) != 0, "the line of the GPIO light keeps its level (%s): what docs/lights.md says", g)
 }
 
+// TestE2EADeadKernelBlinks lets the kernel die: the alert light, which belongs
+// to the kernel while it is dark, tells of that for as long as the kernel waits
+// before it starts again.
+func TestE2EADeadKernelBlinks(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), stepLimit)
+	defer cancel()
+	m := bootLamps(ctx, t, "healthy", 3, 0, " LAMP_PANIC=yes panic=6")
+	if _, err := m.AwaitText(ctx, "lamp: end"); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(500 * time.Millisecond)
+	seen, err := watchLights(ctx, m, 3*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := virtLights.shapes(seen)[3]
+	check(t, got.word == "blinks" && got.flashes >= 4 && got.flashes <= 9, "the alert light of a dead kernel %s in 3 s", got)
+}
+
 // TestLampsIdle measures what the lights cost when nothing happens. It takes as
 // long as LAMP_IDLE says, in seconds, and is left out without it.
 func TestLampsIdle(t *testing.T) {
@@ -96,7 +115,7 @@ func TestLampsIdle(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(seconds)*time.Second+stepLimit)
 	defer cancel()
-	m := bootLamps(ctx, t, "healthy", seconds, 1)
+	m := bootLamps(ctx, t, "healthy", seconds, 1, "")
 	l, err := m.AwaitText(ctx, "lamp: killed")
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,8 @@
 // Command lampguest is the first process of a test's machine: a second process
 // of it drives the lights, and after LAMP_SECONDS it is killed, as a program
 // dies that cannot switch its lights off any more. Then the machine goes on for
-// LAMP_AFTER seconds. What the lights have cost is said on the console.
+// LAMP_AFTER seconds. What the lights have cost is said on the console. With
+// LAMP_PANIC the kernel dies at the end.
 //
 // The words LAMP_... of the kernel's command line are its environment.
 package main
@@ -34,6 +35,9 @@ func main() {
 	_, _ = boot.LoadModules(boot.ModuleDir, names, nil)
 	if err := watch(); err != nil {
 		fmt.Println("lamp: FAILED:", err)
+	}
+	if os.Getenv("LAMP_PANIC") != "" {
+		return // the kernel dies without its first process
 	}
 	_ = boot.Stop(boot.PowerOff)
 	time.Sleep(math.MaxInt64) // the first process must never end

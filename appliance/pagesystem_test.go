@@ -107,3 +107,24 @@ func TestPageAsksPID1(t *testing.T) {
 		t.Error("a secret is in the journal")
 	}
 }
+
+// The button of the box does what the page does, without the page.
+func TestButtonResets(t *testing.T) {
+	for want, press := range map[string]func(*initProcess) error{
+		control.OpRecoveryReset: func(p *initProcess) error { return p.passwordPress() },
+		control.OpFactoryReset:  func(p *initProcess) error { return p.resetPress() },
+	} {
+		s := newTried(t, map[string]string{configName: rightConfig})
+		p := newInitProcess(InitOptions{})
+		if err := press(p); code(err) != control.CodeNoDisk {
+			t.Errorf("%s without a disk: got %v", want, err)
+		}
+		p.data, p.system = s.data, s.system
+		if err := press(p); err != nil || (<-p.ends).String() != "restart" {
+			t.Errorf("%s: got %v, want a restart", want, err)
+		}
+		if left := s.file("system/" + jobName); !strings.Contains(left, want) {
+			t.Errorf("got the job %q, want %s", left, want)
+		}
+	}
+}

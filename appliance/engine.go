@@ -4,12 +4,15 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"slices"
 	"time"
 
 	"gatepost/appliance/api"
+	"gatepost/mtasts"
 	"gatepost/relay"
 	"gatepost/relay/event"
 	"gatepost/relay/queue"
@@ -159,19 +162,41 @@ func (e engine) Notes(limit int) ([]api.Note, error) {
 func (e engine) Policies() []api.Policy {
 	var out []api.Policy
 	for _, p := range e.m.Policies() {
-		out = append(out, api.Policy{
-			Domain: p.Domain, Mode: string(p.Mode), MX: p.MX, ID: p.RecordID, MaxAge: int64(p.MaxAge.Seconds()),
-			Fetched: p.FetchedAt, Expires: p.ExpiresAt, Ended: p.Ended, Used: p.UsedAt, RefreshAt: p.RefreshAt,
-			Trouble: string(p.Trouble), Detail: p.Detail,
-		})
+		out = append(out, savedPolicy(p))
 	}
 	return out
+}
+
+func savedPolicy(p mtasts.EntryInfo) api.Policy {
+	return api.Policy{
+		Domain: p.Domain, Mode: string(p.Mode), MX: p.MX, ID: p.RecordID, MaxAge: int64(p.MaxAge.Seconds()),
+		Fetched: p.FetchedAt, Expires: p.ExpiresAt, Ended: p.Ended, Used: p.UsedAt, RefreshAt: p.RefreshAt,
+		Trouble: string(p.Trouble), Detail: p.Detail,
+	}
+}
+
+// Policy implements api.Engine.
+func (e engine) Policy(domain string) (api.Policy, bool) {
+	entry, ok := e.m.Policy(domain)
+	if !ok {
+		return api.Policy{}, false
+	}
+	p, h := savedPolicy(entry.EntryInfo), entry.Host
+	p.Body, p.SeenID = entry.Body, entry.Seen
+	p.Host = &api.PolicyHost{
+		Addr: h.Addr, TLSVersion: h.TLSVersion, Cipher: h.Cipher,
+		CertNames: h.CertNames, CertIssuer: h.CertIssuer, CertNotAfter: h.CertNotAfter,
+	}
+	return p, true
 }
 
 // RefreshPolicy implements api.Engine.
 func (e engine) RefreshPolicy(ctx context.Context, domain string) (api.PolicyAnswer, error) {
 	before := e.Policies()
 	a, err := e.m.RefreshPolicy(ctx, domain)
+	if errors.Is(err, mtasts.ErrDomain) {
+		err = fmt.Errorf("%w: %w", api.ErrWrong, err)
+	}
 	if err != nil {
 		return api.PolicyAnswer{}, err
 	}
@@ -187,6 +212,18 @@ func (e engine) RefreshPolicy(ctx context.Context, domain string) (api.PolicyAns
 		out.Changed = before[i].Mode != out.Mode || !slices.Equal(before[i].MX, out.MX) || before[i].MaxAge != out.MaxAge
 	}
 	return out, nil
+}
+
+// Check implements api.Engine.
+func (e engine) Check(ctx context.Context, domain string) (api.Check, error) {
+	v, err := e.m.Rehearse(ctx, domain)
+	switch {
+	case errors.Is(err, relay.ErrBusy):
+		err = fmt.Errorf("%w: other domains are being checked", api.ErrUnavailable)
+	case errors.Is(err, mtasts.ErrDomain):
+		err = fmt.Errorf("%w: %w", api.ErrWrong, err)
+	}
+	return api.Check{Domain: v.Domain, Verdict: v}, err
 }
 
 // Follow implements api.Engine.

@@ -198,3 +198,18 @@ func TestEveryEventIsTold(t *testing.T) {
 func contains(list []string, s string) bool {
 	return strings.Contains(" "+strings.Join(list, " ")+" ", " "+s+" ")
 }
+
+// A question that is wrong is told as one.
+func TestEngineWrongDomain(t *testing.T) {
+	m, err := relay.New(relay.Config{Hostname: "gate.example"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := engine{m: m}
+	if _, err := e.RefreshPolicy(t.Context(), "a..b"); !errors.Is(err, api.ErrWrong) {
+		t.Errorf("refresh: got %v, want ErrWrong", err)
+	}
+	if _, err := e.Check(t.Context(), "a..b"); !errors.Is(err, api.ErrWrong) {
+		t.Errorf("check: got %v, want ErrWrong", err)
+	}
+}

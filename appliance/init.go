@@ -15,9 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gatepost/appliance/boot"
+	"gatepost/appliance/config"
 	"gatepost/appliance/control"
 	"gatepost/appliance/journal"
 	"gatepost/appliance/netup"
+	"gatepost/board/button"
 )
 
 // Users of the roles. There is no password file in the image: these numbers
@@ -70,9 +72,13 @@ type initProcess struct {
 	ends    chan boot.End // the first one wins
 	hub     *control.Hub
 	state   boxState
+	local   localName
 	lights  boxLights
 	super   *boot.Supervisor
+	cages   cages
 	settings
+	// netAgain wakes the network to start again with the settings in force.
+	netAgain chan struct{}
 }
 
 // RunInit is PID 1: it makes a running box out of a bare kernel and keeps it
@@ -83,20 +89,27 @@ func RunInit(ctx context.Context, o InitOptions) error {
 		return ErrNotInit
 	}
 	limitMemory(self)
-	p := &initProcess{
-		InitOptions: o,
-		journal:     journal.New(journalLines),
-		started:     time.Now(),
-		ends:        make(chan boot.End, 8),
-		hub:         control.NewHub(control.Box{Version: o.Version}),
-	}
-	p.log = p.journal.Logger(self, slog.LevelWarn)
+	p := newInitProcess(o)
 	life, cancel := context.WithCancel(ctx)
 	defer cancel()
 	p.guard("start", func() error { p.start(life); return nil })
 	end := p.waitForEnd(life)
 	p.guard("stop", func() error { p.stop(end, cancel); return nil })
 	return boot.Stop(end)
+}
+
+// newInitProcess starts nothing.
+func newInitProcess(o InitOptions) *initProcess {
+	p := &initProcess{
+		InitOptions: o,
+		journal:     journal.New(journalLines),
+		started:     time.Now(),
+		ends:        make(chan boot.End, 8),
+		hub:         control.NewHub(control.Box{Version: o.Version}),
+		netAgain:    make(chan struct{}, 1),
+	}
+	p.log = p.journal.Logger(self, slog.LevelWarn)
+	return p
 }
 
 // start does the boot steps in order and leaves everything running.
@@ -112,18 +125,28 @@ func (p *initProcess) start(life context.Context) {
 	p.warn("random numbers", boot.SeedRandom())
 	p.warn("network", netup.Loopback())
 	p.state.init()
+	p.local.init()
 	p.keep(life, "power button", func(ctx context.Context) error {
-		return boot.PowerButton{Dir: "/dev/input"}.Run(ctx, func() { p.end(boot.PowerOff, "the power button was pressed") })
+		return button.Keys{Dir: "/dev/input", Code: button.KeyPower}.Run(ctx, func(pressed bool) {
+			if pressed {
+				p.end(boot.PowerOff, "the power button was pressed")
+			}
+		})
 	})
-	p.lights.start(life, p, "auto")
+	p.buttonWishes()
+	p.lights.start(life, p, config.Default().Lights)
 	p.openStorage(life)
+	p.finishJob()
 	p.loadSettings()
-	p.lights.choose(life, p, p.config.Lights.Profile)
-	p.warn("host name", unix.Sethostname([]byte(p.config.Hostname)))
+	p.tell = p.say
+	p.apply = func(before, after inForce) { p.applySettings(life, before, after) }
+	p.lights.choose(life, p, p.current().Lights)
+	p.warn("host name", unix.Sethostname([]byte(p.current().Hostname)))
 	p.makeRunFolders()
 	p.startControl(life)
 	p.startNetwork(life)
 	p.startClock(life)
+	p.giveUp()
 	p.startRoles(life)
 	p.keep(life, "health", p.watchHealth)
 }
@@ -193,7 +216,11 @@ func (p *initProcess) startControl(life context.Context) {
 		if err != nil {
 			return err
 		}
-		return (&control.Server{Hub: p.hub, UIDs: []uint32{rootUID, relayUID, webUID}, Log: p.log}).Run(ctx, l)
+		s := control.Server{
+			Hub: p.hub, UIDs: []uint32{rootUID, relayUID, webUID}, Log: p.log,
+			Act: p.act, ActUIDs: []uint32{rootUID, webUID},
+		}
+		return s.Run(ctx, l)
 	})
 }
 
@@ -234,22 +261,25 @@ func (p *initProcess) stop(end boot.End, cancel context.CancelFunc) {
 // keep runs a part of PID 1 for as long as life lasts: after an error or a
 // panic it is started again.
 func (p *initProcess) keep(life context.Context, name string, run func(context.Context) error) {
-	p.tasks.Go(func() {
-		for life.Err() == nil {
-			err := p.guard(name, func() error { return run(life) })
-			if life.Err() != nil {
-				return
-			}
-			if err == nil {
-				err = errors.New("ended by itself")
-			}
-			p.warn(name, err)
-			select {
-			case <-life.Done():
-			case <-time.After(restartPause):
-			}
+	p.tasks.Go(func() { p.again(life, name, run) })
+}
+
+// again is keep for a caller that waits for the end.
+func (p *initProcess) again(life context.Context, name string, run func(context.Context) error) {
+	for life.Err() == nil {
+		err := p.guard(name, func() error { return run(life) })
+		if life.Err() != nil {
+			return
 		}
-	})
+		if err == nil {
+			err = errors.New("ended by itself")
+		}
+		p.warn(name, err)
+		select {
+		case <-life.Done():
+		case <-time.After(restartPause):
+		}
+	}
 }
 
 // guard turns a panic into an error that is printed: PID 1 must live on.

@@ -31,8 +31,9 @@ type observer struct {
 	status    api.Status
 	heard     time.Time // of the last status; zero means never
 	booted    bool
-	awaySince time.Time // of the network; zero means it is there
-	upSince   time.Time // of the network; zero means it is away
+	awaySince time.Time // nobody can be reached; zero means that somebody can
+	upSince   time.Time // the network has an address; zero means it has none
+	last      health.State
 }
 
 // conditions are the facts at this moment, for health.Judge.
@@ -77,18 +78,23 @@ func (o *observer) judge(b control.Box, now time.Time) health.State {
 	switch {
 	case !b.Network.Up():
 		o.upSince = time.Time{}
-		if o.awaySince.IsZero() {
-			o.awaySince = now
-		}
 	case o.upSince.IsZero():
-		o.upSince, o.awaySince = now, time.Time{}
+		o.upSince = now
 	}
 	c := o.conditions(b, now)
+	switch {
+	case !c.Away():
+		o.awaySince = time.Time{}
+	case o.awaySince.IsZero():
+		o.awaySince = now
+	}
 	var away time.Duration
 	if !o.awaySince.IsZero() {
 		away = now.Sub(o.awaySince)
 	}
-	return health.Judge(c, away)
+	c.WasDiskFull, c.WasBacklog = o.last.Has(health.RowDiskFull), o.last.Has(health.RowBacklog)
+	o.last = health.Judge(c, away)
+	return o.last
 }
 
 // steadyAfter is how long a role that has crashed must run to count as up.
@@ -139,7 +145,7 @@ func (p *initProcess) watchHealth(ctx context.Context) error {
 		b.Version = p.Version
 		b.Booted = now.Add(-now.Sub(p.started)).Round(time.Second) // by the clock as it is now
 		b.Health = o.judge(b, now)
-		b.Lights = p.lights.show(b.Health)
+		b.Lights, b.Light = p.lights.show(b.Health)
 		p.hub.Publish(b)
 		for _, line := range voice.tell(b.Health, now) {
 			p.say("%s", line)

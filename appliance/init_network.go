@@ -2,66 +2,90 @@ package appliance
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
-	"gatepost/appliance/clock"
 	"gatepost/appliance/control"
 	"gatepost/appliance/netup"
-	"gatepost/appliance/statefile"
 )
 
-// addressName is the file with the last address that a DHCP server gave.
-const addressName = "address"
-
-// fallbackServers are asked for the time when neither the network nor the
-// settings name a server. One is an address, for networks without DNS.
-func fallbackServers() []string {
-	return []string{"time.cloudflare.com", "time.google.com", "ptbtime1.ptb.de", "162.159.200.1"}
+func (p *initProcess) startNetwork(life context.Context) {
+	p.state.setNetwork(control.Network{State: control.NetworkStarting, Mode: p.current().Network.Mode})
+	p.keep(life, "name on the network", p.runLocalName)
+	p.keep(life, "network", func(ctx context.Context) error {
+		for ctx.Err() == nil {
+			if err := p.runNetwork(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
-func (p *initProcess) startNetwork(life context.Context) {
-	p.state.setNetwork(control.Network{State: control.NetworkStarting, Mode: p.config.Network.Mode})
-	c := netup.Config{
-		Kernel:  netup.Netlink{},
-		DHCP:    netup.Wire{Hostname: firstLabel(p.config.Hostname)},
-		DNS:     p.config.Network.DNS,
-		Hint:    lastAddress(p.system),
-		Publish: p.networkChanged,
-		Leased:  func(l netup.Lease) { p.warn("network", saveAddress(p.system, l.Address.Addr())) },
-		Log:     p.log,
+// applyNetwork makes the network start again with the settings in force. It
+// does not wait for that. The old address stays until there is a new one.
+func (p *initProcess) applyNetwork() {
+	select {
+	case p.netAgain <- struct{}{}:
+	default: // it has not begun with the last wish yet
 	}
-	if p.config.Network.Mode == "static" {
-		c.Static, c.Gateway = p.config.Network.Address, p.config.Network.Gateway
+}
+
+// runNetwork is the network with the settings in force, until ctx is done or
+// applyNetwork is called.
+func (p *initProcess) runNetwork(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- p.guard("network", func() error { return p.networkRunner().Run(ctx) }) }()
+	select {
+	case err := <-done:
+		return err
+	case <-p.netAgain:
+		cancel()
+		return <-done
 	}
-	p.keep(life, "network", func(ctx context.Context) error { return netup.New(c).Run(ctx) })
+}
+
+// networkRunner is made anew from the settings in force.
+func (p *initProcess) networkRunner() *netup.Runner {
+	return netup.New(p.netupConfig(p.current()))
 }
 
 // networkChanged acts on a state of the network: names, console, clock.
 func (p *initProcess) networkChanged(s netup.State) {
 	n := control.Network{
-		State: string(s.Kind), Mode: p.config.Network.Mode, Interface: s.Interface,
-		Gateway: s.Gateway, DNS: s.DNS, NTP: s.NTP, Domain: s.Domain, Note: s.Note,
-	}
-	if s.Address.IsValid() {
-		n.Addresses = []netip.Prefix{s.Address}
+		State: string(s.Kind), Mode: p.current().Network.Mode, Interface: s.Interface,
+		Addresses: s.Addresses, Gateway: s.Gateway, DNS: s.DNS, NTP: s.NTP, Domain: s.Domain, Note: s.Note,
 	}
 	if !s.Expires.IsZero() {
 		// The clock may have been set since: count from now.
 		n.Expires = time.Now().Add(time.Until(s.Expires)).Round(time.Second)
 	}
+	p.followNetwork(s)
+	if s.Kind == netup.Up {
+		n.LocalName = p.local.get()
+	}
 	before := p.state.setNetwork(n)
 	switch {
 	case s.Kind == netup.Up:
 		p.warn("names", writeResolvConf(resolvConf, s.DNS, s.Domain))
-		if !before.Up() || len(before.Addresses) == 0 || before.Addresses[0] != s.Address {
-			p.say("network: up %v on %s", s.Address, s.Interface)
+		moved := !before.Up() || !slices.Equal(before.Addresses, n.Addresses)
+		if moved {
+			p.say("network: up %s on %s, name %s", spaced(n.Addresses), s.Interface, cmp.Or(n.LocalName, "none"))
 		}
-		p.state.kickClock()
+		if s.Note != "" && s.Note != before.Note {
+			p.say("network: %s", s.Note)
+		}
+		if moved || !slices.Equal(before.NTP, n.NTP) || !slices.Equal(before.DNS, n.DNS) {
+			p.state.kickClock()
+		}
 	case s.Note == netup.Asking:
 	case string(s.Kind) != before.State || s.Note != before.Note:
 		p.say("network: %s: %s", s.Kind, s.Note)
@@ -84,73 +108,16 @@ func writeResolvConf(path string, servers []netip.Addr, domain string) error {
 	return os.Rename(path+".new", path)
 }
 
+// spaced writes addresses one after the other.
+func spaced(list []netip.Prefix) string {
+	words := make([]string, len(list))
+	for i, a := range list {
+		words[i] = a.String()
+	}
+	return strings.Join(words, " ")
+}
+
 func firstLabel(name string) string {
 	label, _, _ := strings.Cut(name, ".")
 	return label
-}
-
-// lastAddress is what we ask a DHCP server for; invalid when we do not know.
-func lastAddress(system *os.Root) netip.Addr {
-	if system == nil {
-		return netip.Addr{}
-	}
-	text, err := statefile.Read(system, addressName, 100)
-	if err != nil {
-		return netip.Addr{}
-	}
-	a, err := netip.ParseAddr(strings.TrimSpace(string(text)))
-	if err != nil || !a.Is4() {
-		return netip.Addr{}
-	}
-	return a
-}
-
-// saveAddress writes only when the address is a new one.
-func saveAddress(system *os.Root, a netip.Addr) error {
-	if system == nil || lastAddress(system) == a {
-		return nil
-	}
-	return statefile.Write(system, addressName, []byte(a.String()+"\n"), 0o600)
-}
-
-func (p *initProcess) startClock(life context.Context) {
-	c := clock.New(clock.Config{
-		Built: p.Built, Folder: p.system,
-		Servers: p.timeServers, Query: clock.QueryNTP, Step: clock.SetSystemClock,
-		Publish: p.clockChanged, Log: p.log,
-	})
-	p.state.setClockKick(c.Kick)
-	p.keep(life, "clock", c.Run)
-}
-
-// timeServers are those of the network and of the settings, or the fallback
-// when there is none of either; nobody is asked without a network.
-func (p *initProcess) timeServers() []string {
-	n := p.state.network()
-	if !n.Up() {
-		return nil
-	}
-	var out []string
-	for _, a := range n.NTP {
-		out = append(out, a.String())
-	}
-	out = append(out, p.config.Clock.Servers...)
-	if len(out) == 0 {
-		return fallbackServers()
-	}
-	return out
-}
-
-func (p *initProcess) clockChanged(s clock.State) {
-	before := p.state.setClock(control.Clock{Trusted: s.Trusted, Source: s.Source, Note: s.Note})
-	switch {
-	case s.Trusted && !before.Trusted:
-		note := ""
-		if s.Note != "" {
-			note = "; " + s.Note
-		}
-		p.say("clock: trusted %s UTC, from %s%s", time.Now().UTC().Format(time.DateTime), s.Source, note)
-	case s.Note != before.Note && s.Note != "":
-		p.say("clock: %s", s.Note)
-	}
 }

@@ -48,15 +48,16 @@ func (p *initProcess) startRoles(life context.Context) {
 	p.super = &boot.Supervisor{
 		Reaper:     reaper,
 		Executable: "/proc/self/exe",
-		Output:     p.journal.Copy,
+		Output:     p.hearRole,
 		Crashed:    p.roleCrashed,
-		Changed:    func() { p.state.setRoles(controlRoles(p.super.States())) },
+		Changed:    p.rolesChanged,
 		StopLimit:  stopLimit,
 	}
 	for name, uid := range map[string]uint32{RoleRelay: relayUID, RoleWeb: webUID} {
 		role := boot.Role{
 			Name: name, Args: []string{"gatepost", name},
 			User:    &syscall.Credential{Uid: uid, Gid: uid},
+			Group:   p.roleGroup(name),
 			Payload: func() ([]byte, error) { return json.Marshal(p.handover(name)) },
 		}
 		for _, l := range ports()[name] {
@@ -85,8 +86,9 @@ func openPort(addr string) (*os.File, error) {
 
 // handover is what a role is told at its start.
 func (p *initProcess) handover(role string) handover {
+	s := p.inForce()
 	h := handover{
-		Config: p.config, ConfigUse: string(p.configUse), ConfigError: p.configError,
+		Config: s.config, ConfigUse: string(s.use), ConfigError: s.fault,
 		ControlSocket: control.Socket, APISocket: apiSocket,
 		DataDir: filepath.Join(boot.DataDir, role), Version: p.Version, Built: p.Built,
 	}
@@ -96,10 +98,18 @@ func (p *initProcess) handover(role string) handover {
 	return h
 }
 
-func controlRoles(states []boot.RoleState) []control.Role {
+// rolesChanged tells the state of the roles.
+func (p *initProcess) rolesChanged() {
+	p.state.setRoles(controlRoles(p.super.States(), p.cages.get))
+}
+
+func controlRoles(states []boot.RoleState, cage func(role string) string) []control.Role {
 	out := make([]control.Role, len(states))
 	for i, s := range states {
-		out[i] = control.Role{Name: s.Name, Up: s.Up, PID: s.PID, Since: s.Since, Restarts: s.Restarts, LastExit: s.LastExit}
+		out[i] = control.Role{
+			Name: s.Name, Up: s.Up, PID: s.PID, Since: s.Since, Restarts: s.Restarts, LastExit: s.LastExit,
+			Cage: cage(s.Name),
+		}
 	}
 	return out
 }

@@ -65,9 +65,9 @@ func TestChooseSettings(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			data, system := disk(t, tc.files)
-			c, use, err := chooseSettings(data, system)
-			if c.Hostname != tc.host || use != tc.use {
-				t.Errorf("got %s, %s; want %s, %s", c.Hostname, use, tc.host, tc.use)
+			f, err := chooseSettings(data, system)
+			if f.config.Hostname != tc.host || f.use != tc.use {
+				t.Errorf("got %s, %s; want %s, %s", f.config.Hostname, f.use, tc.host, tc.use)
 			}
 			if (err == nil) != (tc.err == "") || err != nil && !strings.Contains(err.Error(), tc.err) {
 				t.Errorf("error: got %v, want %q", err, tc.err)
@@ -78,8 +78,8 @@ func TestChooseSettings(t *testing.T) {
 			}
 		})
 	}
-	if c, use, err := chooseSettings(nil, nil); use != health.ConfigDefault || err == nil || !reflect.DeepEqual(c, config.Default()) {
-		t.Errorf("without a disk: got %v, %v", use, err)
+	if f, err := chooseSettings(nil, nil); f.use != health.ConfigDefault || err == nil || !reflect.DeepEqual(f.config, config.Default()) {
+		t.Errorf("without a disk: got %v, %v", f.use, err)
 	}
 }
 
@@ -256,7 +256,7 @@ func TestCrashRecord(t *testing.T) {
 	}
 }
 
-func TestResolvConfAndAddress(t *testing.T) {
+func TestResolvConf(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "resolv.conf")
 	dns := []netip.Addr{netip.MustParseAddr("192.168.77.1"), netip.MustParseAddr("9.9.9.9")}
 	if err := writeResolvConf(path, dns, "office.example"); err != nil {
@@ -266,21 +266,6 @@ func TestResolvConfAndAddress(t *testing.T) {
 	if want := "nameserver 192.168.77.1\nnameserver 9.9.9.9\nsearch office.example\n"; err != nil || string(text) != want {
 		t.Errorf("got %q, %v; want %q", text, err, want)
 	}
-	_, system := disk(t, nil)
-	if a := lastAddress(system); a.IsValid() {
-		t.Errorf("first start: got %v", a)
-	}
-	for range 2 {
-		if err := saveAddress(system, dns[0]); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if a := lastAddress(system); a != dns[0] {
-		t.Errorf("got %v, want %v", a, dns[0])
-	}
-	if a := lastAddress(nil); a.IsValid() || saveAddress(nil, dns[0]) != nil {
-		t.Errorf("no disk: got %v", a)
-	}
 }
 
 func TestHandoverTravelsWhole(t *testing.T) {
@@ -289,7 +274,7 @@ func TestHandoverTravelsWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := &initProcess{InitOptions: InitOptions{Version: "1.2.3"}}
-	p.config, p.configUse = c, health.ConfigFile
+	p.setInForce(inForce{config: c, use: health.ConfigFile})
 	h := p.handover(RoleRelay)
 	if !h.Volatile || h.DataDir != "/run/gatepost/volatile/relay" {
 		t.Errorf("without a disk: got %+v", h)

@@ -32,7 +32,7 @@ func (p pageBackend) Home(ctx context.Context) (webui.Home, error) {
 	h := webui.Home{
 		Hostname: b.Hostname,
 		Level:    pageLevel(b.Health.Level),
-		Light:    lightRow(b.Health),
+		Light:    b.Light,
 		Box: &webui.Box{
 			Version: b.Version, Started: b.Booted, ClockTrusted: b.Clock.Trusted,
 			DiskPercent: -1, Address: firstAddress(b),
@@ -72,20 +72,6 @@ func pageLevel(l health.Level) webui.Level {
 		return webui.LevelLook
 	}
 	return webui.LevelBroken
-}
-
-// lightRow names the row of the lights' table that the page shows: the one of
-// highest priority, as board/led ranks them.
-func lightRow(s health.State) string {
-	for _, r := range []health.Row{
-		health.RowBooting, health.RowDead, health.RowHeld, health.RowDiskFull, health.RowBacklog,
-		health.RowRolledBack, health.RowNoNetwork,
-	} {
-		if s.Has(r) {
-			return string(r)
-		}
-	}
-	return "healthy"
 }
 
 // spoolRead reports whether the relay knows what waits. Without its disk it

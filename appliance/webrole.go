@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -16,8 +17,8 @@ import (
 )
 
 // runWeb is the web role: the admin page. It reads the state of the box from
-// PID 1 and that of the mail from the relay's API, and can do nothing else. It
-// returns when ctx is done, or with the error that ended it.
+// PID 1 and that of the mail from the relay's API, and asks both for what a
+// person wants done. It returns when ctx is done, or with the error that ended it.
 func runWeb(ctx context.Context, in RoleInput) error {
 	ln, ok := in.Listeners[ListenHTTPS]
 	if !ok {
@@ -40,9 +41,15 @@ func runWeb(ctx context.Context, in RoleInput) error {
 		return fmt.Errorf("certificate: %w", err)
 	}
 	client := api.NewClient(in.APISocket)
+	var system webui.SystemBackend // not where another program starts the machine
+	if in.ControlSocket != "" {
+		system = pageSystem{pid1: control.NewClient(in.ControlSocket)}
+	}
 	srv, err := webui.New(webui.Config{
 		Backend: pageBackend{api: client, box: box},
 		Queue:   pageQueue{api: client},
+		System:  system,
+		Rules:   pageRules{api: client},
 		Data:    data,
 		Hosts:   func() []string { return pageHosts(in, box.get()) },
 		ShowCode: func(code string) {
@@ -67,11 +74,37 @@ func runWeb(ctx context.Context, in RoleInput) error {
 
 // pageHosts are the names by which a browser may call the page.
 func pageHosts(in RoleInput, b control.Box) []string {
-	hosts := append([]string{in.Config.Hostname}, in.Config.Admin.Hosts...)
+	hosts := pageNames(in, b)
 	for _, a := range b.Network.Addresses {
 		hosts = append(hosts, a.Addr().String())
 	}
 	return hosts
+}
+
+// pageNames are the names of the page in force, or those at the start of this
+// process while PID 1 has not told them.
+func pageNames(in RoleInput, b control.Box) []string {
+	names := slices.Clone(b.Config.PageNames)
+	if len(names) == 0 {
+		names = append([]string{in.Config.Hostname}, in.Config.Admin.Hosts...)
+	}
+	if b.Network.LocalName != "" {
+		names = append(names, b.Network.LocalName)
+	}
+	return names
+}
+
+// certifiedAddresses are those that the certificate names. Nobody types one of
+// IPv6 where there is one of IPv4, and they come later and change with the
+// provider: each time browsers would warn of a new certificate.
+func certifiedAddresses(b control.Box) []netip.Addr {
+	var addrs []netip.Addr
+	for _, p := range b.Network.Addresses {
+		if len(addrs) == 0 || p.Addr().Is4() {
+			addrs = append(addrs, p.Addr())
+		}
+	}
+	return addrs
 }
 
 // certificateWatch is how often the page looks whether its certificate still
@@ -84,11 +117,7 @@ func coverAddresses(ctx context.Context, in RoleInput, k *certs.Keeper, box *lat
 	defer tick.Stop()
 	for n := 0; ; n++ {
 		if b := box.get(); b.Network.Up() {
-			var addrs []netip.Addr
-			for _, p := range b.Network.Addresses {
-				addrs = append(addrs, p.Addr())
-			}
-			changed, err := k.Cover(append([]string{in.Config.Hostname}, in.Config.Admin.Hosts...), addrs)
+			changed, err := k.Cover(pageNames(in, b), certifiedAddresses(b))
 			if err != nil {
 				in.Log.Warn("the page's certificate cannot be renewed", "err", err)
 			}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"gatepost/appliance/health"
+	"gatepost/board/led"
 	"gatepost/relay/verdict"
 	"gatepost/webui/words"
 )
@@ -19,9 +20,10 @@ func TestEverythingHasWords(t *testing.T) {
 		health.DNSBrokenID, health.ClockWrongID, health.RelayDownID, health.WebDownID, health.HeldMailID,
 		health.BacklogID, health.BootingID,
 	}
-	rows := []health.Row{
-		health.RowBooting, health.RowDead, health.RowHeld, health.RowDiskFull, health.RowBacklog,
-		health.RowRolledBack, health.RowNoNetwork,
+	rows := []led.Row{
+		led.RowButtonNothing, led.RowButtonPassword, led.RowButtonReset, led.RowUpdating, led.RowFind,
+		led.RowBooting, led.RowDead, led.RowHeld, led.RowDiskFull, led.RowBacklog, led.RowRolledBack,
+		led.RowNoNetwork, led.RowUpdateReady, led.RowMail, led.RowHealthy, led.RowNight,
 	}
 	for _, lang := range words.Languages() {
 		book, err := words.Load(lang)

@@ -19,7 +19,8 @@ const maxCompatible = 4096
 // Detect finds the profile of the board it runs on. root is the root of the
 // file system, with /sys or /proc mounted. The second result is what the
 // board calls itself, most specific first, and empty where there is no device
-// tree. A board that is not known gets None.
+// tree. A board that is not known gets the lights that its kernel LEDs can be,
+// or else None.
 func Detect(root fs.FS) (Profile, []string) {
 	names := compatible(root)
 	for _, name := range names { // the board's most specific name decides
@@ -29,7 +30,19 @@ func Detect(root fs.FS) (Profile, []string) {
 			}
 		}
 	}
+	if p := kernelLEDs().On(root); len(p.Lights) > 0 {
+		return p, names
+	}
 	return None(), names
+}
+
+// On fills in what only the running machine can tell of a profile: the lights
+// of kernelLEDs. Other profiles are given back as they are.
+func (p Profile) On(root fs.FS) Profile {
+	if p.Name == KernelLEDsName {
+		p.Lights = FindLEDs(root)
+	}
+	return p
 }
 
 // compatible reads the NUL-separated names.

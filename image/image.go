@@ -8,13 +8,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
+
 	"gatepost/board"
+	"gatepost/image/disk"
 	"gatepost/image/initramfs"
 	"gatepost/image/kernel"
 	"gatepost/image/manifest"
@@ -24,8 +28,21 @@ import (
 const (
 	KernelName = "vmlinuz"
 	InitrdName = "initrd.zst"
+	TreeName   = "device-tree.dtb"
+	UKIName    = "gatepost.efi"
+	DiskName   = "gatepost.img"
+	PackedName = "gatepost.img.zst"
+	SBOMName   = "sbom.spdx.json"
+	RightsName = "LICENSES.txt"
 	SumsName   = "SHA256SUMS"
 )
+
+// artefacts are the names of all that Build may write, besides the manifest and
+// the sums.
+var artefacts = []string{KernelName, InitrdName, TreeName, UKIName, DiskName, PackedName, SBOMName, RightsName}
+
+// templateName names the empty data file system in the manifest.
+const templateName = "data.ext4"
 
 // A Spec says what to build.
 type Spec struct {
@@ -43,6 +60,9 @@ type Spec struct {
 	// Init is the path of a finished executable for the guest that is used
 	// instead of building one; "" builds Source's ./cmd/gatepost.
 	Init string
+	// DirectOnly leaves out all but the kernel and the initramfs, which is what
+	// a virtual machine boots fastest from.
+	DirectOnly bool
 	// Reuse keeps the initramfs that is already in Out when it holds exactly
 	// what a new one would, so that nothing is compressed again.
 	Reuse bool
@@ -70,6 +90,7 @@ func (s Spec) withDefaults(ctx context.Context) (Spec, error) {
 	if s.Kernel.Lock == "" {
 		s.Kernel.Lock = filepath.Join(s.Source, LockFile)
 	}
+	s.Kernel.WithStub, s.Kernel.DeviceTree = !s.DirectOnly, s.Profile.DeviceTree
 	if s.Version == "" {
 		s.Version = gitVersion(ctx, s.Source)
 	}
@@ -88,7 +109,8 @@ func (s Spec) withDefaults(ctx context.Context) (Spec, error) {
 }
 
 // Build makes the image and returns its manifest. The folder's artefacts are
-// replaced one by one, the manifest and the sums last.
+// replaced one by one, the manifest and the sums last; those of an earlier
+// build that this one does not make are removed.
 func Build(ctx context.Context, s Spec) (manifest.Manifest, error) {
 	s, err := s.withDefaults(ctx)
 	if err != nil {
@@ -105,7 +127,16 @@ func Build(ctx context.Context, s Spec) (manifest.Manifest, error) {
 	if err != nil {
 		return manifest.Manifest{}, err
 	}
+	template, err := disk.Template(ctx)
+	if err != nil {
+		return manifest.Manifest{}, err
+	}
 	content := initramfs.Content{Init: program}
+	var packed bytes.Buffer
+	if err := compress(&packed, bytes.NewReader(template), zstd.SpeedBestCompression); err != nil {
+		return manifest.Manifest{}, err
+	}
+	content.DataTemplate = packed.Bytes()
 	for _, m := range k.Modules {
 		data, err := os.ReadFile(m.Path)
 		if err != nil {
@@ -122,14 +153,44 @@ func Build(ctx context.Context, s Spec) (manifest.Manifest, error) {
 		return manifest.Manifest{}, fmt.Errorf("image: %w", err)
 	}
 	m := s.describe(k, program, raw)
-	for _, a := range []struct {
-		name string
-		data []byte
-	}{{KernelName, vmlinuz}, {InitrdName, initrd}} {
-		m.Artefacts = append(m.Artefacts, describeFile(a.name, a.data))
-		if err := replace(filepath.Join(s.Out, a.name), a.data); err != nil {
-			return manifest.Manifest{}, err
+	m.DataTemplate = describeFile(templateName, template)
+	if m.Tools, err = tools(ctx); err != nil {
+		return manifest.Manifest{}, err
+	}
+	put := func(name string, data []byte) {
+		if err == nil {
+			m.Artefacts = append(m.Artefacts, describeFile(name, data))
+			err = replace(filepath.Join(s.Out, name), data)
 		}
+	}
+	put(KernelName, vmlinuz)
+	put(InitrdName, initrd)
+	if k.DeviceTree.Name != "" {
+		tree, err2 := os.ReadFile(k.DeviceTree.Path)
+		err = errors.Join(err, err2)
+		put(TreeName, tree)
+	}
+	if err != nil {
+		return manifest.Manifest{}, err
+	}
+	if s.DirectOnly {
+		return m, s.seal(m)
+	}
+	one, err := s.uki(k, vmlinuz, initrd)
+	if err != nil {
+		return manifest.Manifest{}, err
+	}
+	put(UKIName, one)
+	spdx, licenses, err2 := s.bill(ctx, k, program)
+	if err := errors.Join(err, err2); err != nil {
+		return manifest.Manifest{}, err
+	}
+	put(SBOMName, spdx)
+	put(RightsName, licenses)
+	files, err2 := s.card(ctx, one, template)
+	m.Artefacts = append(m.Artefacts, files...)
+	if err := errors.Join(err, err2); err != nil {
+		return manifest.Manifest{}, err
 	}
 	return m, s.seal(m)
 }
@@ -160,18 +221,27 @@ func (s Spec) describe(k kernel.Kernel, program []byte, raw int64) manifest.Mani
 		Profile:      s.Profile.Name,
 		Architecture: GOARCH,
 		Go:           goVersion(program),
-		Kernel:       manifest.Kernel{Release: k.Release, Package: describePackage(k.Package)},
+		Kernel:       manifest.Kernel{Release: k.Release, Source: describeSource(k.Fetched)},
 		Init:         describeFile("init", program),
 		InitramfsRaw: raw,
 	}
-	if k.Differs() {
-		locked := describePackage(k.Locked)
-		m.Kernel.Locked = &locked
+	if k.Stub != nil {
+		stub := describeSource(k.Stub.Fetched)
+		m.Stub, m.CommandLine = &stub, s.commandLine()
 	}
 	for _, f := range k.Modules {
 		m.Modules = append(m.Modules, manifest.File{Name: f.Name, Size: f.Size, SHA256: f.SHA256})
 	}
 	return m
+}
+
+func describeSource(f kernel.Fetched) manifest.Source {
+	s := manifest.Source{Package: describePackage(f.Package)}
+	if f.Differs() {
+		locked := describePackage(f.Locked)
+		s.Locked = &locked
+	}
+	return s
 }
 
 func describePackage(p kernel.Package) manifest.Package {
@@ -183,7 +253,14 @@ func describeFile(name string, data []byte) manifest.File {
 	return manifest.File{Name: name, Size: int64(len(data)), SHA256: hex.EncodeToString(sum[:])}
 }
 
-// seal writes the manifest and the sums of everything beside them.
+// tools names the machine's programs that wrote a part of the image.
+func tools(ctx context.Context) ([]manifest.Tool, error) {
+	version, err := disk.Version(ctx)
+	return []manifest.Tool{{Name: "mke2fs", Version: version}}, err
+}
+
+// seal writes the manifest and the sums of everything beside them, and removes
+// what is not named there.
 func (s Spec) seal(m manifest.Manifest) error {
 	data, err := m.Encode()
 	if err != nil {
@@ -196,7 +273,18 @@ func (s Spec) seal(m manifest.Manifest) error {
 	for _, f := range append(m.Artefacts, describeFile(manifest.FileName, data)) {
 		fmt.Fprintf(&sums, "%s  %s\n", f.SHA256, f.Name)
 	}
-	return replace(filepath.Join(s.Out, SumsName), []byte(sums.String()))
+	if err := replace(filepath.Join(s.Out, SumsName), []byte(sums.String())); err != nil {
+		return err
+	}
+	for _, name := range artefacts {
+		if _, ok := m.Artefact(name); ok {
+			continue
+		}
+		if err := os.Remove(filepath.Join(s.Out, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("image: %w", err)
+		}
+	}
+	return nil
 }
 
 // replace writes a file through a temporary one beside it, so that a reader

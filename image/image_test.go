@@ -49,6 +49,29 @@ func write(t *testing.T, path string, data []byte) {
 	}
 }
 
+// deb makes a package and puts it into the cache.
+func deb(t *testing.T, cache, name string, files map[string]string) kernel.Package {
+	t.Helper()
+	dir := t.TempDir()
+	tree, file := filepath.Join(dir, "tree"), filepath.Join(dir, "x.deb")
+	write(t, tree+"/DEBIAN/control", []byte("Package: "+name+"\nVersion: 1\nArchitecture: arm64\nMaintainer: x <x@example.org>\nDescription: x\n"))
+	for path, text := range files {
+		write(t, filepath.Join(tree, path), []byte(text))
+	}
+	cmd := exec.CommandContext(t.Context(), "dpkg-deb", "--build", "--root-owner-group", tree, file)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("dpkg-deb: %v\n%s", err, out)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(data)
+	p := kernel.Package{Name: name, Version: "1", Size: int64(len(data)), SHA256: hex.EncodeToString(sum[:])}
+	write(t, filepath.Join(cache, "debs", p.SHA256+".deb"), data)
+	return p
+}
+
 // spec describes an image of a small kernel package that is in the cache
 // already, so that nothing is downloaded.
 func spec(t *testing.T) Spec {
@@ -61,32 +84,22 @@ func spec(t *testing.T) Spec {
 	}
 	dir := t.TempDir()
 	const release = "6.1.0-1-arm64"
-	tree := filepath.Join(dir, "tree")
-	write(t, tree+"/DEBIAN/control", []byte("Package: small\nVersion: 1\nArchitecture: arm64\nMaintainer: x <x@example.org>\nDescription: x\n"))
-	write(t, tree+"/boot/vmlinuz-"+release, []byte("the kernel"))
-	write(t, tree+"/lib/modules/"+release+"/kernel/unwanted.ko", []byte("never read"))
-	write(t, tree+"/lib/modules/"+release+"/modules.builtin", []byte(strings.Join(board.Common(), ".ko\n")+".ko\n"))
-	deb := filepath.Join(dir, "small.deb")
-	cmd := exec.CommandContext(t.Context(), "dpkg-deb", "--build", "--root-owner-group", tree, deb)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("dpkg-deb: %v\n%s", err, out)
-	}
-	data, err := os.ReadFile(deb)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(data)
-	p := kernel.Package{Name: "small", Version: "1", Size: int64(len(data)), SHA256: hex.EncodeToString(sum[:])}
 	s := Spec{
 		Source: dir, Out: filepath.Join(dir, "out"), Version: "1.2.3",
-		BuildTime: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
-		Profile:   board.Profile{Name: "test"},
-		Init:      filepath.Join(dir, "init"),
-		Kernel:    kernel.Config{Lock: filepath.Join(dir, "lock.json"), Cache: filepath.Join(dir, "cache")},
+		BuildTime:  time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+		Profile:    board.Profile{Name: "test"},
+		DirectOnly: true,
+		Init:       filepath.Join(dir, "init"),
+		Kernel:     kernel.Config{Lock: filepath.Join(dir, "lock.json"), Cache: filepath.Join(dir, "cache")},
 	}
-	write(t, filepath.Join(s.Kernel.Cache, "debs", p.SHA256+".deb"), data)
+	p := deb(t, s.Kernel.Cache, "small", map[string]string{
+		"boot/vmlinuz-" + release:                             "the kernel",
+		"lib/modules/" + release + "/kernel/unwanted.ko":      "never read",
+		"lib/modules/" + release + "/modules.builtin":         strings.Join(board.Common(), ".ko\n") + ".ko\n",
+		"usr/share/doc/linux-image-" + release + "/copyright": "rights of the kernel",
+	})
 	write(t, s.Init, program(t, elf.EM_AARCH64, elf.PT_LOAD))
-	if err := (kernel.Lock{Package: p}).Write(s.Kernel.Lock); err != nil {
+	if err := (kernel.Lock{Kernel: p}).Write(s.Kernel.Lock); err != nil {
 		t.Fatal(err)
 	}
 	return s

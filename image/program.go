@@ -36,7 +36,7 @@ func (s Spec) program(ctx context.Context) ([]byte, error) {
 	fmt.Fprintf(s.Progress, "image: compiling the program for %s\n", GOARCH)
 	cmd := exec.CommandContext(ctx, "go", s.buildArgs(out)...)
 	cmd.Dir = s.Source
-	cmd.Env = append(buildEnv(os.Environ()), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+GOARCH)
+	cmd.Env = goEnv()
 	cmd.WaitDelay = 5 * time.Second // for the compilers that it started
 	var stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stderr, &stderr
@@ -79,6 +79,11 @@ func (s Spec) buildArgs(out string) []string {
 		"-ldflags", "-s -w -buildid= " + stamps,
 		"-o", out, "./cmd/gatepost",
 	}
+}
+
+// goEnv is the environment of go, for the guest.
+func goEnv() []string {
+	return append(buildEnv(os.Environ()), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+GOARCH)
 }
 
 // buildEnv drops the settings by which a user's environment would change the

@@ -31,9 +31,9 @@ func FetchKernel(ctx context.Context, s Spec) (kernel.Kernel, error) {
 	return kernel.Get(ctx, s.Kernel, s.Profile.ModuleRoots())
 }
 
-// Relock writes the newest kernel that Debian offers to the lock file. It
+// Relock writes the newest packages that Debian offers to the lock file. It
 // returns what was locked before (zero if nothing was) and what is now.
-func Relock(ctx context.Context, s Spec) (before, now kernel.Package, err error) {
+func Relock(ctx context.Context, s Spec) (before, now kernel.Lock, err error) {
 	s, err = s.withDefaults(ctx)
 	if err != nil {
 		return before, now, err
@@ -55,9 +55,15 @@ func Summary(m manifest.Manifest) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "gatepost %s for %s (%s), built as of %s with %s\n",
 		m.Version, m.Profile, m.Architecture, m.BuildTime.Format("2006-01-02 15:04:05 MST"), m.Go)
-	fmt.Fprintf(&b, "kernel   %s %s\n", m.Kernel.Package.Name, m.Kernel.Package.Version)
-	if l := m.Kernel.Locked; l != nil {
-		fmt.Fprintf(&b, "         DIFFERS FROM THE LOCK FILE, which names %s %s\n", l.Name, l.Version)
+	source := func(what string, s manifest.Source) {
+		fmt.Fprintf(&b, "%-8s %s %s\n", what, s.Package.Name, s.Package.Version)
+		if l := s.Locked; l != nil {
+			fmt.Fprintf(&b, "         DIFFERS FROM THE LOCK FILE, which names %s %s\n", l.Name, l.Version)
+		}
+	}
+	source("kernel", m.Kernel.Source)
+	if m.Stub != nil {
+		source("stub", *m.Stub)
 	}
 	var modules int64
 	for _, f := range m.Modules {
@@ -65,12 +71,10 @@ func Summary(m manifest.Manifest) string {
 	}
 	fmt.Fprintf(&b, "program  %8.2f MB\n", mb(m.Init.Size))
 	fmt.Fprintf(&b, "modules  %8.2f MB, %d files\n", mb(modules), len(m.Modules))
+	fmt.Fprintf(&b, "initramfs%8.2f MB before compression\n\n", mb(m.InitramfsRaw))
+	fmt.Fprintf(&b, "%-17s %11s  %s\n", "artefact", "bytes", "sha256")
 	for _, f := range m.Artefacts {
-		fmt.Fprintf(&b, "%-11s %5.2f MB", f.Name, mb(f.Size))
-		if f.Name == InitrdName {
-			fmt.Fprintf(&b, " (%.2f MB before compression)", mb(m.InitramfsRaw))
-		}
-		fmt.Fprintf(&b, "  sha256 %s\n", f.SHA256)
+		fmt.Fprintf(&b, "%-17s %11d  %s\n", f.Name, f.Size, f.SHA256)
 	}
 	return b.String()
 }

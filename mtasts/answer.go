@@ -98,3 +98,15 @@ type EntryInfo struct {
 	Trouble Reason
 	Detail  string
 }
+
+// Entry is everything that is kept of a domain.
+type Entry struct {
+	EntryInfo
+	// Body is the policy text as served, Host what was seen of the policy host
+	// when it was fetched.
+	Body string
+	Host HostEvidence
+	// Seen is the id that the DNS gave last, "" when it gave none or was not
+	// asked since the start.
+	Seen string
+}

@@ -217,6 +217,24 @@ func (c *Cache) Entries() []EntryInfo {
 	return list
 }
 
+// Entry tells what is kept of one domain, one that has ended too; false when
+// nothing is. It asks nobody and does not count as a question for the domain.
+func (c *Cache) Entry(domain string) (Entry, bool) {
+	domain, err := PolicyDomain(domain)
+	if err != nil {
+		return Entry{}, false
+	}
+	m := c.moment()
+	s := c.shard(domain)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	it := s.items[domain]
+	if it == nil || it.kept == nil {
+		return Entry{}, false
+	}
+	return Entry{EntryInfo: it.info(domain, m), Body: it.kept.body, Host: it.kept.host, Seen: it.seen}, true
+}
+
 // moment reads the clocks and tells of a leap.
 func (c *Cache) moment() moment {
 	m, leap := c.clock.read()

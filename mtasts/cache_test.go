@@ -411,7 +411,19 @@ func TestEntries(t *testing.T) {
 			!e.RefreshAt.After(time.Now()) || e.ExpiresAt.Sub(e.FetchedAt) != e.MaxAge {
 			t.Errorf("got %+v", e)
 		}
+		all, ok := r.cache.Entry("GOOD.example.")
+		if !ok || all.Domain != domain || all.RecordID != e.RecordID || !all.UsedAt.Equal(e.UsedAt) || all.Body == "" || all.Seen != "id1" || all.Host.TLSVersion == "" {
+			t.Errorf("got %v, %+v, want %+v and the evidence", ok, all, e)
+		}
+		for _, other := range []string{"other.example", "[192.0.2.1]", "a..b", ""} {
+			if got, ok := r.cache.Entry(other); ok {
+				t.Errorf("%q: got %+v, want nothing", other, got)
+			}
+		}
 		time.Sleep(8 * 24 * time.Hour)
+		if all, ok := r.cache.Entry(domain); !ok || !all.Ended {
+			t.Errorf("got %v, %+v, want one that has ended", ok, all)
+		}
 		if list := r.cache.Entries(); len(list) != 1 || !list[0].Ended {
 			t.Errorf("got %+v, want one that has ended", list)
 		}

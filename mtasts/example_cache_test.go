@@ -120,6 +120,18 @@ func ExampleCache_Entries() {
 	// Output: example.com enforce [mx.example.com] 24h0m0s false
 }
 
+func ExampleCache_Entry() {
+	cache, end := world(examplePolicy, nil)
+	defer end()
+	if _, err := cache.Policy(context.Background(), "example.com"); err != nil {
+		log.Fatal(err)
+	}
+	if e, ok := cache.Entry("example.com"); ok {
+		fmt.Println(e.RecordID == e.Seen, e.Host.TLSVersion, len(e.Body) > 0)
+	}
+	// Output: true TLS 1.3 true
+}
+
 func ExampleCache_Run() {
 	cache, end := world(examplePolicy, nil)
 	defer end()

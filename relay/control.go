@@ -136,6 +136,9 @@ func (m *Machine) Notes(limit int) ([]store.Note, error) {
 // Policies lists the saved policies of other domains.
 func (m *Machine) Policies() []mtasts.EntryInfo { return m.policies.Entries() }
 
+// Policy tells what is saved of a domain, false when nothing is.
+func (m *Machine) Policy(domain string) (mtasts.Entry, bool) { return m.policies.Entry(domain) }
+
 // RefreshPolicy asks a domain for its policy now, whatever is saved, and tells
 // what holds then. The errors are those of mtasts.Cache.Policy.
 func (m *Machine) RefreshPolicy(ctx context.Context, domain string) (mtasts.Answer, error) {

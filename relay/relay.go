@@ -118,9 +118,13 @@ type Machine struct {
 	resolver *resolver.Resolver
 	policies *mtasts.Cache
 	deliver  *deliver.Deliverer
-	asker    *callahead.Asker
-	fan      fan
-	tally    tally
+	// rehearse is a Deliverer of its own for tryouts: it asks public servers
+	// only, whoever names the domain.
+	rehearse   *deliver.Deliverer
+	rehearsals chan struct{} // turns
+	asker      *callahead.Asker
+	fan        fan
+	tally      tally
 
 	// nil without storage.
 	spool *spool.Log
@@ -175,7 +179,12 @@ func New(cfg Config) (*Machine, error) {
 	}
 	m.policies = m.newPolicies()
 	smtp := smtpc.Config{Dial: mailDial, Hello: cfg.Hostname, Timeouts: cfg.Timeouts, Log: cfg.Log}
-	m.deliver = m.newDeliverer(smtp)
+	m.deliver = m.newDeliverer(smtp, cfg.AllowMX)
+	public := cfg.AllowPolicyHost
+	if public == nil {
+		public = mtasts.PublicAddress
+	}
+	m.rehearse, m.rehearsals = m.newDeliverer(rehearsalPatience(smtp), public), make(chan struct{}, maxRehearsals)
 	if m.spool != nil {
 		m.queue = queue.New(queue.Config{
 			Spool: m.spool, Deliver: m.deliver, Schedule: cfg.Retry, Lifetime: cfg.Lifetime,
@@ -243,11 +252,11 @@ func (m *Machine) newPolicies() *mtasts.Cache {
 	return mtasts.NewCache(cfg)
 }
 
-func (m *Machine) newDeliverer(smtp smtpc.Config) *deliver.Deliverer {
+func (m *Machine) newDeliverer(smtp smtpc.Config, allow func(netip.Addr) bool) *deliver.Deliverer {
 	return deliver.New(deliver.Config{
 		Resolver: m.resolver, Policies: m.policies, SMTP: smtp, Route: m.route, Own: m.own,
 		TLSOptional: func(msg queue.Message) bool { return msg.Envelope.TLSOptional },
-		Hostname:    m.cfg.Hostname, Roots: m.cfg.Roots, Allow: m.cfg.AllowMX, Port: m.cfg.Port,
+		Hostname:    m.cfg.Hostname, Roots: m.cfg.Roots, Allow: allow, Port: m.cfg.Port,
 		Now: m.cfg.Now, Log: m.cfg.Log,
 	})
 }
@@ -281,6 +290,7 @@ func (m *Machine) Run(ctx context.Context) error {
 	}
 	err := work.Wait()
 	m.deliver.Close()
+	m.rehearse.Close()
 	stopState()
 	err = errors.Join(err, state.Wait())
 	m.closeState()

@@ -86,10 +86,17 @@ func hostilePages(t *testing.T, s *site, b *browser, text string) map[string]str
 		Problems: []Problem{{ID: "held-mail", Level: LevelLook, Params: all}, {ID: "config-broken-default", Level: LevelBroken, Params: all}, {ID: text, Level: Level(text), Params: all}},
 	}
 	hostileQueue(s.queue, m, text)
+	r := Rules{
+		Domain: "shop.example", Mode: text, MX: list, ID: f, Read: at, Expires: tuesday.Add(1e14), Used: at, Next: at, Trouble: "sts-policy-invalid", Detail: f,
+		SeenID: f + "x", Body: f, Addr: f, TLSVersion: text, Cipher: text, CertNames: list, CertIssuer: f, CertNotAfter: at,
+	}
+	odd := r
+	odd.Domain, odd.Trouble, odd.Ended = f+"/", text, true // no name: it has no page
+	s.rules.list = []Rules{odd, r}
 	pages := map[string]string{}
 	for _, path := range []string{
 		"/", "/waiting", "/waiting?group=" + groupID(m), "/waiting/return?group=" + groupID(m), "/waiting/delete?id=m2",
-		"/find?q=" + url.QueryEscape("abc"), "/message/m1", "/message/m2", "/message/m9",
+		"/find?q=" + url.QueryEscape("abc"), "/others", "/others/shop.example", "/message/m1", "/message/m2", "/message/m9",
 	} {
 		res, body := b.get(path)
 		if res.StatusCode != 200 {
@@ -98,6 +105,8 @@ func hostilePages(t *testing.T, s *site, b *browser, text string) map[string]str
 		path, _, _ = strings.Cut(path, "=")
 		pages[path] = body
 	}
+	s.rules.result = Checked{Domain: f + "/", Attempt: a, Evidence: s.queue.details["m1"].History[0].Evidence}
+	_, pages["/check"] = b.post("/check", "domain", "shop.example")
 	// The words of what was done name the domain.
 	s.back.list = []Message{m}
 	b.post("/waiting/pause", "group", groupID(m))

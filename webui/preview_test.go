@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"gatepost/webui/foreign"
 )
 
 // TestPreview writes the pages as files, to be looked at in a browser:
@@ -43,6 +45,10 @@ func TestPreview(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	res, _ := b.get("/claim")
+	if err := os.WriteFile(filepath.Join(out, "csp.txt"), []byte(res.Header.Get("Content-Security-Policy")), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	page("claim", "/claim", nil)
 	page("claim-de", "/claim", german)
 	_, body := b.post("/claim", "code", "wrong")
@@ -65,6 +71,31 @@ func TestPreview(t *testing.T) {
 	page("message", "/message/m1", nil)
 	page("message-de", "/message/m1", german)
 	page("original", "/message/m1/original", nil)
+	page("system", "/system", nil)
+	page("system-de", "/system", german)
+	_, body = b.post("/system/check", "text", "version = 1\n[network]\n")
+	save("system-plan", body)
+	_, body = b.post("/system/check", "text", "version = 1\n[relay]\nbogus = 1\n")
+	save("system-faults", body)
+	page("system-erase", "/system/end/factory-reset", nil)
+	s.system.now.Trial = &SettingsTrial{ID: "t1", Left: 3 * time.Minute, Page: "https://192.168.1.30/", Changes: []SettingChange{{Key: "network.mode", Old: "dhcp", New: "static"}}}
+	page("system-trial", "/system", nil)
+	page("others", "/others", nil)
+	page("others-de", "/others", german)
+	page("rules", "/others/shop.example", nil)
+	page("check", "/check", nil)
+	mxHost := func(mx, outcome, protection string) EvidenceHost {
+		return EvidenceHost{Time: tuesday, MX: foreign.Text(mx), Addr: "198.51.100.4", Outcome: outcome, Protection: protection, TLSVersion: "TLS 1.3", Took: 310 * time.Millisecond}
+	}
+	s.rules.result = Checked{
+		Attempt: Attempt{Time: tuesday, Outcome: "delivered", MX: "mx1.shop.example", Protection: "verified", PolicyMode: "enforce", PolicyMX: []foreign.Text{"mx1.shop.example", "*.mail.shop.example"}},
+		Evidence: &Evidence{
+			Route: "mx", DNS: &EvidenceDNS{MX: []EvidenceMX{{Host: "mx1.shop.example", Pref: 10}, {Host: "a.mail.shop.example", Pref: 20}}, Security: "unsigned"},
+			Hosts: []EvidenceHost{mxHost("mx1.shop.example", "delivered", "verified"), mxHost("a.mail.shop.example", "held", "encrypted")},
+		},
+	}
+	_, body = b.post("/check", "domain", "shop.example")
+	save("check-done", body)
 	b.post("/waiting/pause", "group", groupID(s.back.list[3]))
 	b.post("/waiting/return", "ids", "m1,m2,m3", "text", "Sorry.")
 	s.queue.lost = []LostMail{{Time: tuesday.Add(-3 * time.Hour), ID: "l1", To: "old@gone.example", Subject: "Undelivered: Invoice 2208"}}

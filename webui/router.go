@@ -30,10 +30,11 @@ type visit struct {
 func (s *Server) newMux(m mode) *http.ServeMux {
 	mux := http.NewServeMux()
 	for _, rt := range routes(m) {
-		if rt.queue && s.cfg.Queue == nil {
+		if !s.has(rt.part) {
 			continue
 		}
 		mux.HandleFunc(rt.method+" "+rt.pattern, func(w http.ResponseWriter, r *http.Request) {
+			r.Body = http.MaxBytesReader(w, r.Body, bodyLimit(rt))
 			v := s.newVisit(w, r)
 			if rt.right != open && !v.may(rt.right) {
 				s.askLogin(v, rt)
@@ -75,10 +76,12 @@ func (s *Server) askLogin(v *visit, rt route) {
 		s.fail(v, http.StatusUnauthorized, "error.refused")
 	case v.r.Header.Get("Sec-Fetch-Site") == "cross-site" && v.r.Header.Get("Sec-Fetch-Mode") == "navigate":
 		path := "/"
-		if id := v.r.PathValue("id"); rt.pattern == "/waiting" || rt.pattern == "/find" {
+		if id := v.r.PathValue("id"); rt.pattern == "/waiting" || rt.pattern == "/find" || rt.pattern == "/others" || rt.pattern == "/check" {
 			path = rt.pattern
 		} else if rt.pattern == "/message/{id}" && goodID.MatchString(id) {
 			path = "/message/" + id
+		} else if domain := v.r.PathValue("domain"); rt.pattern == "/others/{domain}" && goodDomain.MatchString(domain) {
+			path = "/others/" + domain
 		}
 		v.w.Header().Set("Refresh", "0; url="+path)
 		s.show(v, http.StatusOK, "continue", "continue.title", path)

@@ -21,6 +21,10 @@ type Config struct {
 	// Queue does things with waiting mail and tells the way of a message. nil
 	// takes these pages and actions away.
 	Queue QueueBackend
+	// System looks after the box itself. nil takes that page away.
+	System SystemBackend
+	// Rules tells the saved rules of other domains. nil takes their pages away.
+	Rules RulesBackend
 	// Data is the directory of the owner record (owner.json). nil means that the
 	// storage is missing: the page then shows the state of the box and nothing
 	// else, and cannot be claimed. The caller closes it after the last request.

@@ -139,9 +139,12 @@ func TestRoundTrips(t *testing.T) {
 	policies, err = c.Policies(ctx, PolicyQuery{Domain: "B.ex"})
 	check("policies by domain", policies, err, Policies{Total: 2, Policies: somePolicies[1:]})
 	policy, err := c.Policy(ctx, "B.example")
-	check("policy", policy, err, somePolicies[1])
+	whole, _ := (&fakeEngine{}).Policy("b.example")
+	check("policy", policy, err, whole)
 	answer, err := c.RefreshPolicy(ctx, "b.example")
 	check("refresh", answer, err, PolicyAnswer{Domain: "b.example", Held: true})
+	tried, err := c.Check(ctx, "b.example")
+	check("check", tried, err, Check{Domain: "b.example", Verdict: someAttempt.Verdict})
 	if got := someStatus.Spool.Percent(); got != 75 {
 		t.Errorf("percent: got %d, want 75", got)
 	}

@@ -223,6 +223,12 @@ func (q HistoryQuery) values() url.Values {
 	return v
 }
 
+// Check has the relay find out what would become of mail to a domain, without
+// sending any. That can take a minute.
+func (c *Client) Check(ctx context.Context, domain string) (Check, error) {
+	return call[Check](ctx, c, "POST", "/v1/check/"+url.PathEscape(domain), nil)
+}
+
 // values are those pairs whose value is not empty.
 func values(pairs ...string) url.Values {
 	v := url.Values{}
@@ -244,7 +250,8 @@ func setLimit(v url.Values, limit int) {
 func call[T any](ctx context.Context, c *Client, method, path string, body any) (T, error) {
 	var v T
 	limit := requestTimeout
-	if _, asksOthers := any(v).(PolicyAnswer); asksOthers {
+	switch any(v).(type) {
+	case PolicyAnswer, Check: // other servers are asked
 		limit = refreshTimeout
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -97,6 +98,20 @@ func (f *fakeEngine) History(q HistoryQuery) ([]Attempt, error) {
 }
 
 func (f *fakeEngine) Policies() []Policy { return somePolicies }
+
+func (f *fakeEngine) Policy(domain string) (Policy, bool) {
+	i := slices.IndexFunc(somePolicies, func(p Policy) bool { return strings.EqualFold(p.Domain, domain) })
+	if i < 0 {
+		return Policy{}, false
+	}
+	p := somePolicies[i]
+	p.Body, p.Host = "version: STSv1", &PolicyHost{Addr: "192.0.2.1:443", TLSVersion: "TLS 1.3", CertNotAfter: someTime}
+	return p, true
+}
+
+func (f *fakeEngine) Check(_ context.Context, domain string) (Check, error) {
+	return Check{Domain: domain, Verdict: someAttempt.Verdict}, f.trouble
+}
 
 func (f *fakeEngine) RefreshPolicy(_ context.Context, domain string) (PolicyAnswer, error) {
 	return PolicyAnswer{Domain: domain, Held: true}, f.trouble

@@ -44,7 +44,7 @@ func fail(w http.ResponseWriter, err error) {
 	switch {
 	case errors.As(err, &large):
 		status = http.StatusRequestEntityTooLarge
-	case errors.As(err, &bad):
+	case errors.As(err, &bad), errors.Is(err, ErrWrong):
 		status = http.StatusBadRequest
 	case errors.Is(err, ErrNotFound):
 		status = http.StatusNotFound
@@ -219,12 +219,11 @@ func policies(e Engine, r *http.Request) (Policies, error) {
 }
 
 func policy(e Engine, domain string) (Policy, error) {
-	all := e.Policies()
-	i := slices.IndexFunc(all, func(p Policy) bool { return strings.EqualFold(p.Domain, domain) })
-	if i < 0 {
+	p, ok := e.Policy(domain)
+	if !ok {
 		return Policy{}, ErrNotFound
 	}
-	return all[i], nil
+	return p, nil
 }
 
 func refresh(e Engine, r *http.Request) (PolicyAnswer, error) {
@@ -233,6 +232,14 @@ func refresh(e Engine, r *http.Request) (PolicyAnswer, error) {
 		return PolicyAnswer{}, badRequest("this is no domain")
 	}
 	return e.RefreshPolicy(r.Context(), domain)
+}
+
+func check(e Engine, r *http.Request) (Check, error) {
+	domain := r.PathValue("domain")
+	if len(domain) > maxDomain {
+		return Check{}, badRequest("this is no domain")
+	}
+	return e.Check(r.Context(), domain)
 }
 
 func serveEvents(e Engine) http.HandlerFunc {

@@ -200,6 +200,7 @@ func TestDescriptionTypes(t *testing.T) {
 		"pauses": {nil, Pauses{}}, "pause": {Pause{}, Pauses{}}, "resume": {Pause{}, Pauses{}},
 		"trace": {nil, Trace{}}, "history": {nil, Attempt{}}, "notes": {nil, Notes{}},
 		"policies": {nil, Policies{}}, "policy": {nil, Policy{}}, "refreshPolicy": {nil, PolicyAnswer{}},
+		"check":  {nil, Check{}},
 		"events": {nil, Line{}}, "description": {}, "messageText": {},
 	}
 	for path, methods := range d.Paths {

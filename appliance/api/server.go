@@ -39,6 +39,12 @@ type Engine interface {
 
 	// Policies lists every saved policy, sorted by domain.
 	Policies() []Policy
+	// Policy tells the saved policy of a domain with its evidence, false when
+	// none is saved.
+	Policy(domain string) (Policy, bool)
+	// Check finds out what would become of mail to a domain. It can take a
+	// minute.
+	Check(ctx context.Context, domain string) (Check, error)
 	// RefreshPolicy asks the domain now. An error means that nothing is known.
 	RefreshPolicy(ctx context.Context, domain string) (PolicyAnswer, error)
 
@@ -52,6 +58,8 @@ var (
 	// ErrNotFound says that there is no such message, policy or action (any
 	// more): 404.
 	ErrNotFound = errors.New("not found")
+	// ErrWrong says that the question itself is wrong: 400.
+	ErrWrong = errors.New("wrong request")
 	// ErrUnavailable says that it cannot be done now: 503. Try again later.
 	ErrUnavailable = errors.New("not possible now")
 )
@@ -148,6 +156,7 @@ func routes(e Engine) []route {
 		{"GET", "/v1/policies", answer(func(r *http.Request) (Policies, error) { return policies(e, r) })},
 		{"GET", "/v1/policies/{domain}", answer(func(r *http.Request) (Policy, error) { return policy(e, r.PathValue("domain")) })},
 		{"POST", "/v1/policies/{domain}/refresh", answer(func(r *http.Request) (PolicyAnswer, error) { return refresh(e, r) })},
+		{"POST", "/v1/check/{domain}", answer(func(r *http.Request) (Check, error) { return check(e, r) })},
 		{"GET", "/v1/events", serveEvents(e)},
 	}
 }

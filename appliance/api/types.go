@@ -11,7 +11,11 @@
 // imports relay/verdict for the record of an attempt.
 package api
 
-import "time"
+import (
+	"time"
+
+	"gatepost/relay/verdict"
+)
 
 // Status is the state of the mail machine in figures.
 type Status struct {
@@ -89,6 +93,22 @@ type Policy struct {
 	RefreshAt time.Time `json:"refresh_at,omitzero"` // next planned refresh
 	Trouble   string    `json:"trouble,omitempty"`   // reason id of the last failed refresh
 	Detail    string    `json:"detail,omitempty"`    // its technical cause
+
+	// The rest is told of one domain, not in a list.
+	Body   string      `json:"body,omitempty"`    // the text as served
+	SeenID string      `json:"seen_id,omitempty"` // id that the DNS gave last, "" when it gave none
+	Host   *PolicyHost `json:"host,omitempty"`
+}
+
+// PolicyHost is what was seen of the server that served a policy, when it was
+// read.
+type PolicyHost struct {
+	Addr         string    `json:"addr,omitempty"` // address and port
+	TLSVersion   string    `json:"tls_version,omitempty"`
+	Cipher       string    `json:"cipher,omitempty"`
+	CertNames    []string  `json:"cert_names,omitempty"`
+	CertIssuer   string    `json:"cert_issuer,omitempty"`
+	CertNotAfter time.Time `json:"cert_not_after,omitzero"`
 }
 
 // PolicyAnswer is what holds for a domain right after it was asked.
@@ -108,6 +128,16 @@ type PolicyAnswer struct {
 	Changed bool   `json:"changed,omitempty"`
 	Trouble string `json:"trouble,omitempty"`
 	Detail  string `json:"detail,omitempty"`
+}
+
+// Check is what would become of mail to a domain, found out without sending
+// any.
+type Check struct {
+	Domain string `json:"domain"`
+	// Verdict is that of the first server that would get the mail: its outcome
+	// "delivered" means "would be sent". It is "" when the settings name the
+	// server, which is not asked. The evidence tells of every server of the domain.
+	Verdict verdict.Verdict `json:"verdict"`
 }
 
 // Problem is the body of a failed request.

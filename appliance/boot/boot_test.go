@@ -12,8 +12,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // disk returns the first bytes of a file system with the given label and magic.
@@ -210,55 +208,5 @@ func TestModules(t *testing.T) {
 	}
 	if _, err := ReadModuleList(filepath.Join(dir, "nothing")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no list: got %v", err)
-	}
-}
-
-func event(kind, code uint16, value uint32) []byte {
-	b := make([]byte, eventSize)
-	binary.NativeEndian.PutUint16(b[16:], kind)
-	binary.NativeEndian.PutUint16(b[18:], code)
-	binary.NativeEndian.PutUint32(b[20:], value)
-	return b
-}
-
-func TestReadKeys(t *testing.T) {
-	in := slices.Concat(event(0, 0, 0), event(typeKey, 30, 1), event(typeKey, keyPower, 1), event(typeKey, keyPower, 2), event(typeKey, keyPower, 0), event(typeKey, keyPower, 1))
-	n := 0
-	readKeys(bytes.NewReader(in), func() { n++ })
-	if n != 2 {
-		t.Errorf("presses: got %d, want 2", n)
-	}
-}
-
-func TestPowerButtonFindsALateDevice(t *testing.T) {
-	dir := t.TempDir()
-	ctx, cancel := context.WithCancel(context.Background())
-	pressed := make(chan struct{}, 1)
-	done := make(chan error, 1)
-	go func() { done <- PowerButton{Dir: dir}.Run(ctx, func() { pressed <- struct{}{} }) }()
-	path := filepath.Join(dir, "event0")
-	// A named pipe with a writer behaves like a device that has no event yet.
-	if err := unix.Mkfifo(path+".new", 0o600); err != nil {
-		t.Fatal(err)
-	}
-	w, err := os.OpenFile(path+".new", os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Close()
-	if err := os.Rename(path+".new", path); err != nil {
-		t.Fatal(err)
-	}
-	w.Write(event(typeKey, keyPower, 1))
-	select {
-	case <-pressed:
-	case <-time.After(20 * time.Second):
-		t.Fatal("the press was not seen")
-	}
-	cancel()
-	select {
-	case <-done:
-	case <-time.After(20 * time.Second):
-		t.Fatal("Run did not end")
 	}
 }

@@ -20,6 +20,9 @@ type Role struct {
 	// replaced too, and with a uid other than 0 all its capabilities are gone.
 	User      *syscall.Credential
 	Listeners []Handed
+	// Group is the folder of the control group that it starts in (MakeGroup);
+	// nil means that of this process.
+	Group *os.File
 	// Payload makes what Inherit returns, anew for every start.
 	Payload func() ([]byte, error)
 }
@@ -46,9 +49,9 @@ type RoleState struct {
 type Supervisor struct {
 	Reaper     *Reaper // running
 	Executable string  // "/proc/self/exe"
-	// Output takes the output of a role, both streams, until it ends. It must
-	// read to the end or the role will block.
-	Output func(role string, r io.Reader) error
+	// Output takes the output of a role's process, both streams, until it ends.
+	// It must read to the end or the role will block.
+	Output func(role string, pid int, r io.Reader) error
 	// Crashed is told of every end that nobody asked for, and of tooMany, five
 	// in ten minutes. The role is started again after the pause either way.
 	Crashed func(role, reason string, pause time.Duration, tooMany bool)
@@ -59,6 +62,7 @@ type Supervisor struct {
 
 	mu     sync.Mutex
 	states map[string]RoleState
+	again  map[string]chan struct{} // wishes of Restart
 }
 
 // States returns the state of every role, by name.
@@ -88,6 +92,28 @@ func (s *Supervisor) update(name string, change func(*RoleState)) {
 	}
 }
 
+// Restart ends the role gracefully and starts it again at once, with what its
+// Payload makes then. It does not wait for that, and the end is no crash. A
+// role that waits after a crash is started at once.
+func (s *Supervisor) Restart(role string) {
+	select {
+	case s.wish(role) <- struct{}{}:
+	default: // it is about to be restarted already
+	}
+}
+
+func (s *Supervisor) wish(role string) chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.again == nil {
+		s.again = map[string]chan struct{}{}
+	}
+	if s.again[role] == nil {
+		s.again[role] = make(chan struct{}, 1)
+	}
+	return s.again[role]
+}
+
 // Run starts the role and starts it again whenever it ends, until ctx is done;
 // then it stops it and returns nil.
 func (s *Supervisor) Run(ctx context.Context, role Role) error {
@@ -95,13 +121,19 @@ func (s *Supervisor) Run(ctx context.Context, role Role) error {
 	s.update(role.Name, func(*RoleState) {})
 	for ctx.Err() == nil {
 		started := time.Now()
-		reason := s.once(ctx, role)
+		reason, asked := s.once(ctx, role)
 		ended := time.Now()
 		s.update(role.Name, func(st *RoleState) {
-			st.Up, st.PID, st.Since, st.LastExit = false, 0, ended, reason
+			st.Up, st.PID, st.Since = false, 0, ended
+			if !asked {
+				st.LastExit = reason
+			}
 		})
 		if ctx.Err() != nil {
 			return nil
+		}
+		if asked {
+			continue
 		}
 		pause, tooMany := ladder.Crash(started, ended)
 		if s.Crashed != nil {
@@ -109,6 +141,7 @@ func (s *Supervisor) Run(ctx context.Context, role Role) error {
 		}
 		select {
 		case <-ctx.Done():
+		case <-s.wish(role.Name):
 		case <-time.After(pause):
 			s.update(role.Name, func(st *RoleState) { st.Restarts++ })
 		}
@@ -116,18 +149,19 @@ func (s *Supervisor) Run(ctx context.Context, role Role) error {
 	return nil
 }
 
-// once is one run of the role, from start to end; the result says how it
-// ended.
-func (s *Supervisor) once(ctx context.Context, role Role) string {
+// once is one run of the role, from start to end; reason says how it ended,
+// asked that Restart did it.
+func (s *Supervisor) once(ctx context.Context, role Role) (reason string, asked bool) {
 	pid, exit, output, err := s.start(role)
 	if err != nil {
-		return "could not be started: " + err.Error()
+		return "could not be started: " + err.Error(), false
 	}
 	s.update(role.Name, func(st *RoleState) { st.Up, st.PID, st.Since = true, pid, time.Now() })
-	var reason string
 	select {
 	case status := <-exit:
 		reason = exitText(status)
+	case <-s.wish(role.Name):
+		reason, asked = s.stop(pid, exit), true
 	case <-ctx.Done():
 		reason = s.stop(pid, exit)
 	}
@@ -135,7 +169,7 @@ func (s *Supervisor) once(ctx context.Context, role Role) string {
 	case <-output:
 	case <-time.After(time.Second): // something else holds the pipe
 	}
-	return reason
+	return reason, asked
 }
 
 // stop asks the process to end and makes it end; the result says how it did.
@@ -187,6 +221,9 @@ func (s *Supervisor) start(role Role) (pid int, exit <-chan syscall.WaitStatus, 
 		// A session of its own: no signal of a terminal reaches it.
 		Sys: &syscall.SysProcAttr{Setsid: true, Credential: role.User},
 	}
+	if role.Group != nil {
+		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, int(role.Group.Fd())
+	}
 	pid, exit, err = s.Reaper.Start(s.Executable, role.Args, attr)
 	if err != nil {
 		outR.Close()
@@ -201,7 +238,7 @@ func (s *Supervisor) start(role Role) (pid int, exit <-chan syscall.WaitStatus, 
 	go func() {
 		defer close(done)
 		defer outR.Close()
-		s.Output(role.Name, outR)
+		s.Output(role.Name, pid, outR)
 	}()
 	return pid, exit, done, nil
 }

@@ -169,7 +169,28 @@ watch.example: watch only
   read again  -
   trouble     sts-policy-fetch-error
               no route to host
+  DNS says    20261124
+  read from   192.0.2.1:443, TLS 1.3, certificate for mta-sts.watch.example by R11
+  as served   version: STSv1
+              mode: testing
+              ‹U+001B›[2Jmx: a.example
 `)
+	c.want("policy check a.example", `
+a.example: mail would be sent, not encrypted.
+  DNS: mail for a.example goes to mx1.a.example (10) (unsigned)
+  mx1.a.example [192.0.2.1]
+    without encryption
+`)
+	c.want("policy check inside.example", `
+inside.example: the settings of this box say where this mail goes; that server is not asked.
+  the settings say which server is inside for inside.example
+`)
+	if out, err := c.run("policy check held.example"); err != nil || !strings.Contains(out, "held.example: mail would not be sent now. Held: ") {
+		t.Errorf("got %v: %s", err, out)
+	}
+	if _, err := c.run("policy check bad"); err == nil || err.Error() != "bad: not a domain" {
+		t.Errorf("got %v", err)
+	}
 	if _, err := c.run("policy refresh no.example"); err == nil || err.Error() != "no.example: no such name" {
 		t.Errorf("got %v", err)
 	}

@@ -146,6 +146,33 @@ func (f *fakeEngine) History(q api.HistoryQuery) ([]api.Attempt, error) {
 func (f *fakeEngine) Notes(int) ([]api.Note, error) { return f.notes, nil }
 func (f *fakeEngine) Policies() []api.Policy        { return f.policies }
 
+func (f *fakeEngine) Policy(domain string) (api.Policy, bool) {
+	for _, p := range f.policies {
+		if p.Domain == domain {
+			p.Body, p.SeenID = "version: STSv1\r\nmode: testing\r\n\x1b[2Jmx: a.example\r\n", "20261124"
+			p.Host = &api.PolicyHost{Addr: "192.0.2.1:443", TLSVersion: "TLS 1.3", CertNames: []string{"mta-sts." + domain}, CertIssuer: "R11"}
+			return p, true
+		}
+	}
+	return api.Policy{}, false
+}
+
+func (f *fakeEngine) Check(_ context.Context, domain string) (api.Check, error) {
+	v := verdict.Verdict{Domain: domain, Outcome: verdict.Delivered, MX: "mx1." + domain, Protection: verdict.Clear, Evidence: &verdict.Evidence{
+		Route: verdict.RouteMX, DNS: &verdict.DNS{MX: []verdict.MX{{Host: "mx1." + domain, Pref: 10}}, Security: "unsigned"},
+		Hosts: []verdict.Host{{MX: "mx1." + domain, Addr: "192.0.2.1", Outcome: verdict.Delivered, Protection: verdict.Clear}},
+	}}
+	switch domain {
+	case "held.example":
+		v.Outcome, v.Reason, v.Rule = verdict.Held, verdict.StartTLSNotSupported, "RFC 8461, Section 5"
+	case "inside.example":
+		v = verdict.Verdict{Domain: domain, Evidence: &verdict.Evidence{Route: verdict.RouteInside}}
+	case "bad":
+		return api.Check{}, errors.New("not a domain")
+	}
+	return api.Check{Domain: domain, Verdict: v}, nil
+}
+
 func (f *fakeEngine) RefreshPolicy(_ context.Context, domain string) (api.PolicyAnswer, error) {
 	if f.answer.Domain == "" {
 		return api.PolicyAnswer{}, errors.New("no such name")

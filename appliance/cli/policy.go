@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"gatepost/appliance/api"
+	"gatepost/appliance/speech"
+	"gatepost/relay/verdict"
 )
 
 func policyCommands() []command {
@@ -26,6 +28,10 @@ func policyCommands() []command {
 		{
 			name: "policy refresh", args: "DOMAIN", about: "Reads the rules of a domain now.",
 			more: "A failure never shortens or drops saved rules that are still good.", run: refreshPolicy,
+		},
+		{
+			name: "policy check", args: "DOMAIN", about: "Finds out what would become of mail to a domain now.",
+			more: "Its name servers and each of its mail servers are asked, as for mail. No mail is sent.", run: checkDomain,
 		},
 	}
 }
@@ -112,7 +118,33 @@ func showPolicy(ctx context.Context, k call) error {
 		t.line(2, "trouble     %s", cut(p.Trouble, 60))
 		t.line(2, "            %s", cut(p.Detail, 300))
 	}
+	t.tellSource(p)
 	return nil
+}
+
+// bodyLines is how many lines of a policy are shown.
+const bodyLines = 60
+
+// tellSource tells how the rules are known: the DNS, the server, the text.
+func (t teller) tellSource(p api.Policy) {
+	if p.SeenID != p.ID {
+		t.line(2, "DNS says    %s", orDash(cut(p.SeenID, 32)))
+	}
+	if h := p.Host; h != nil && h.Addr != "" {
+		t.line(2, "read from   %s, %s, certificate for %s by %s", cut(h.Addr, 60), orDash(cut(h.TLSVersion, 20)),
+			list(foreigns(h.CertNames), 5), orDash(cut(h.CertIssuer, 60)))
+	}
+	for i, line := range strings.Split(strings.TrimRight(p.Body, "\r\n"), "\n") {
+		switch {
+		case p.Body == "" || i > bodyLines:
+		case i == bodyLines:
+			t.line(2, "            and more; -json has all of it")
+		case i == 0:
+			t.line(2, "as served   %s", cut(strings.TrimSuffix(line, "\r"), 120))
+		default:
+			t.line(2, "            %s", cut(strings.TrimSuffix(line, "\r"), 120))
+		}
+	}
 }
 
 func refreshPolicy(ctx context.Context, k call) error {
@@ -146,4 +178,45 @@ func refreshPolicy(ctx context.Context, k call) error {
 		t.line(2, "%s; servers %s; good until %s", modeWords(a.Mode), list(foreigns(a.MX), 20), k.say.Time(a.Expires))
 	}
 	return nil
+}
+
+func checkDomain(ctx context.Context, k call) error {
+	if len(k.args) != 1 {
+		return Usagef("policy check needs a domain; see gatepost policy check -h")
+	}
+	c, err := k.client.Check(ctx, k.args[0])
+	if err != nil {
+		return fmt.Errorf("%s: %s", cut(k.args[0], 80), cut(err.Error(), 300))
+	}
+	if k.json {
+		return writeJSON(k.Out, c)
+	}
+	v := c.Verdict
+	t := teller{out: k.Out, say: k.say, zone: k.Zone}
+	switch v.Outcome {
+	case "":
+		t.line(0, "%s: the settings of this box say where this mail goes; that server is not asked.", cut(c.Domain, 80))
+	case verdict.Delivered:
+		t.line(0, "%s: mail would be sent, %s.", cut(c.Domain, 80), protectionWords(v.Protection))
+	default:
+		t.line(0, "%s: mail would not be sent now. %s", cut(c.Domain, 80), k.say.Verdict(v, speech.About{}).Sentence)
+	}
+	t.rules(2, v)
+	if e := v.Evidence; e != nil {
+		t.route(2, v, e)
+		for _, h := range e.Hosts {
+			t.host(2, h)
+		}
+	}
+	return nil
+}
+
+func protectionWords(p verdict.Protection) string {
+	switch p {
+	case verdict.Verified:
+		return "encrypted and the certificate checked"
+	case verdict.Encrypted:
+		return "encrypted, the certificate not checked"
+	}
+	return "not encrypted"
 }

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Version is the only schema version there is.
+// Version is the schema version of today. Earlier ones are rewritten by Upgrade.
 const Version = 1
 
 // Config is a whole, valid configuration. Get one from Parse or Default.
@@ -62,7 +62,20 @@ type Network struct {
 	Address netip.Prefix
 	Gateway netip.Addr
 	DNS     []netip.Addr // beside or instead of those from DHCP
+	// IPv6 is IPv6Auto, IPv6Off or IPv6Static; Address6 is set with the last one
+	// alone.
+	IPv6     string
+	Address6 netip.Prefix
+	// Gateway6 is the router; invalid means those that advertise themselves.
+	Gateway6 netip.Addr
 }
+
+// Values of Network.IPv6.
+const (
+	IPv6Auto   = "auto"   // addresses from the routers of the network
+	IPv6Off    = "off"    // no IPv6
+	IPv6Static = "static" // Address6; the file has the address itself
+)
 
 // Clock is where the time comes from.
 type Clock struct {
@@ -72,11 +85,6 @@ type Clock struct {
 // Trust is which authorities are believed beside the built-in list.
 type Trust struct {
 	ExtraRoots string // PEM
-}
-
-// Lights chooses the board.
-type Lights struct {
-	Profile string // "auto", "none" or a profile's name
 }
 
 // Submission is who may send with a password on ports 465 and 587.
@@ -116,7 +124,7 @@ func Default() Config {
 
 			DelayNotice: 4 * time.Hour,
 		},
-		Network: Network{Mode: "dhcp"},
-		Lights:  Lights{Profile: "auto"},
+		Network: Network{Mode: "dhcp", IPv6: IPv6Auto},
+		Lights:  Lights{Profile: ProfileAuto, Mode: LightsFull, Button: true},
 	}
 }

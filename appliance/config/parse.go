@@ -32,16 +32,21 @@ func (e *Error) Error() string {
 // the error joins one *Error for each fault (errors.Join), in the order of the
 // file's lines; the Config is then of no use and the caller must keep the one
 // it has. Keys that are not set get the values of Default.
+// A text of an earlier version is read as Upgrade rewrites it.
 func Parse(name string, data []byte) (Config, error) {
 	if len(data) > maxFile {
 		return Config{}, &Error{File: name, Text: fmt.Sprintf("the file has %d bytes; at most %d are read", len(data), maxFile)}
 	}
+	text, _, err := Upgrade(name, string(data))
+	if err != nil {
+		return Config{}, err
+	}
 	var f file
-	md, err := toml.Decode(string(data), &f)
+	md, err := toml.Decode(text, &f)
 	if err != nil {
 		return Config{}, syntaxError(name, err)
 	}
-	v := &validator{file: name, lines: indexLines(string(data)), defined: md.IsDefined}
+	v := &validator{file: name, lines: indexLines(text), defined: md.IsDefined}
 	for _, k := range md.Undecoded() {
 		v.unknown(k)
 	}
@@ -80,7 +85,7 @@ func kind(goType string) string {
 		return "a text in quotes"
 	case "int64", "integer", "float64":
 		return "a number"
-	case "bool":
+	case "bool", "boolean":
 		return "true or false"
 	case "slice", "[]interface", "[]interface{}", "[]any":
 		return "a list in [ ]"
@@ -88,6 +93,26 @@ func kind(goType string) string {
 		return "a table"
 	}
 	return "another kind of value (" + goType + ")"
+}
+
+// Faults lists the faults of an error from Parse, in the order of the lines.
+// Another error is one fault without a line.
+func Faults(err error) []Error {
+	var one *Error
+	var many interface{ Unwrap() []error }
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &many):
+		var out []Error
+		for _, e := range many.Unwrap() {
+			out = append(out, Faults(e)...)
+		}
+		return out
+	case errors.As(err, &one):
+		return []Error{*one}
+	}
+	return []Error{{Text: err.Error()}}
 }
 
 // FirstLine is the first fault of an error from Parse, for places that have

@@ -31,10 +31,12 @@ type fileRelay struct {
 }
 
 type fileNetwork struct {
-	Mode    *string  `toml:"mode"`
-	Address *string  `toml:"address"`
-	Gateway *string  `toml:"gateway"`
-	DNS     []string `toml:"dns"`
+	Mode     *string  `toml:"mode"`
+	Address  *string  `toml:"address"`
+	Gateway  *string  `toml:"gateway"`
+	DNS      []string `toml:"dns"`
+	IPv6     *string  `toml:"ipv6"`
+	Gateway6 *string  `toml:"gateway6"`
 }
 
 type fileClock struct {
@@ -43,10 +45,6 @@ type fileClock struct {
 
 type fileTrust struct {
 	ExtraRoots *string `toml:"extra_roots"`
-}
-
-type fileLights struct {
-	Profile *string `toml:"profile"`
 }
 
 type fileSubmission struct {
@@ -92,16 +90,18 @@ type fileListen struct {
 
 // keys is every key by its table, for "did you mean".
 var keys = map[string][]string{
-	"":                   {"version", "hostname", "relay", "network", "clock", "trust", "lights", "submission", "admin", "inbound", "smart_host", "listen"},
-	"relay":              {"trusted_networks", "max_message_mb", "max_recipients", "retry", "lifetime", "parallel", "per_domain", "delay_notice", "rate_per_minute", "bind"},
-	"network":            {"mode", "address", "gateway", "dns"},
-	"clock":              {"servers"},
-	"trust":              {"extra_roots"},
-	"lights":             {"profile"},
-	"submission":         {"devices"},
-	"submission.devices": {"name", "password_hash", "senders"},
-	"admin":              {"hosts"},
-	"inbound":            {"domain", "server", "port", "tls", "implicit_tls", "certificate_name", "user", "password", "recipients", "tls_rule", "report_addresses", "final"},
-	"smart_host":         {"server", "port", "tls", "implicit_tls", "certificate_name", "user", "password"},
-	"listen":             {"smtp", "submissions", "submission", "page"},
+	"":                    {"version", "hostname", "relay", "network", "clock", "trust", "lights", "submission", "admin", "inbound", "smart_host", "listen"},
+	"relay":               {"trusted_networks", "max_message_mb", "max_recipients", "retry", "lifetime", "parallel", "per_domain", "delay_notice", "rate_per_minute", "bind"},
+	"network":             {"mode", "address", "gateway", "dns", "ipv6", "gateway6"},
+	"clock":               {"servers"},
+	"trust":               {"extra_roots"},
+	"lights":              {"profile", "mode", "button", "light", "reset_button"},
+	"lights.light":        lightKeys,
+	"lights.reset_button": {"chip", "line", "line_name", "active_low", "pull_up", "key"},
+	"submission":          {"devices"},
+	"submission.devices":  {"name", "password_hash", "senders"},
+	"admin":               {"hosts"},
+	"inbound":             {"domain", "server", "port", "tls", "implicit_tls", "certificate_name", "user", "password", "recipients", "tls_rule", "report_addresses", "final"},
+	"smart_host":          {"server", "port", "tls", "implicit_tls", "certificate_name", "user", "password"},
+	"listen":              {"smtp", "submissions", "submission", "page"},
 }

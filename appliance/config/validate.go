@@ -67,8 +67,6 @@ func (v *validator) config(f file) Config {
 	c := Default()
 	if f.Version == nil {
 		v.fault("version", "the first key must be: version = %d", Version)
-	} else if *f.Version != Version {
-		v.fault("version", "version %d is not known to this Gatepost; it knows version %d", *f.Version, Version)
 	}
 	if f.Hostname != nil {
 		c.Hostname = *f.Hostname
@@ -90,9 +88,7 @@ func (v *validator) config(f file) Config {
 			v.fault("trust.extra_roots", "%v", err)
 		}
 	}
-	if f.Lights.Profile != nil {
-		c.Lights.Profile = *f.Lights.Profile
-	}
+	v.lights(f.Lights, &c.Lights)
 	v.submission(f.Submission, &c.Submission)
 	for _, h := range f.Admin.Hosts {
 		if !validHost(h) {
@@ -196,6 +192,10 @@ func (v *validator) network(f fileNetwork, c *Network) {
 		p, err := netip.ParsePrefix(*f.Address)
 		if err != nil {
 			v.fault("network.address", "%q is not an address with its network size, such as \"192.168.1.30/24\"", *f.Address)
+		} else if !p.Addr().Is4() {
+			v.fault("network.address", "%q is not an IPv4 address; write: ipv6 = %q", *f.Address, *f.Address)
+		} else if why := unfit(p); why != "" {
+			v.fault("network.address", "%q cannot be the address of this box: %s", *f.Address, why)
 		}
 		c.Address = p
 	}
@@ -205,6 +205,8 @@ func (v *validator) network(f fileNetwork, c *Network) {
 			v.fault("network.gateway", "%q is not an address, such as \"192.168.1.1\"", *f.Gateway)
 		} else if c.Address.IsValid() && !c.Address.Contains(a) {
 			v.fault("network.gateway", "%s is not in the network %s", a, c.Address.Masked())
+		} else if a == c.Address.Addr() {
+			v.fault("network.gateway", "%s is this box itself; the gateway is the router", a)
 		}
 		c.Gateway = a
 	}
@@ -214,8 +216,13 @@ func (v *validator) network(f fileNetwork, c *Network) {
 			v.fault("network.dns", "%q is not an address, such as \"192.168.1.1\"", s)
 			continue
 		}
+		if a.IsUnspecified() || a.IsMulticast() || a == broadcast {
+			v.fault("network.dns", "%q is not the address of a name server", s)
+			continue
+		}
 		c.DNS = append(c.DNS, a)
 	}
+	v.ipv6(f, c)
 	if c.Mode == "static" {
 		if f.Address == nil {
 			v.fault("network", "mode \"static\" needs an address, such as: address = \"192.168.1.30/24\"")
@@ -224,6 +231,36 @@ func (v *validator) network(f fileNetwork, c *Network) {
 			v.fault("network", "mode \"static\" needs a name server, such as: dns = [\"192.168.1.1\"]")
 		}
 	}
+}
+
+// broadcast is everybody in the own network.
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// unfit says why no box can have this address, "" when one can.
+func unfit(p netip.Prefix) string {
+	a := p.Addr()
+	switch {
+	case a.IsUnspecified(), a.IsMulticast(), a == broadcast:
+		return "it is not the address of one machine"
+	case a.IsLoopback():
+		return "it never leaves the machine"
+	case p.Bits() == 0:
+		return "a network of size 0 is the whole internet"
+	case a.Is4() && p.Bits() < 31 && a == p.Masked().Addr():
+		return "it is the name of the network itself"
+	case a.Is4() && p.Bits() < 31 && a == lastOf(p):
+		return "it is the broadcast address of its network"
+	}
+	return ""
+}
+
+// lastOf is the last address of an IPv4 network.
+func lastOf(p netip.Prefix) netip.Addr {
+	b := p.Addr().As4()
+	for i := p.Bits(); i < 32; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	return netip.AddrFrom4(b)
 }
 
 func (v *validator) submission(f fileSubmission, c *Submission) {

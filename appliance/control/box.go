@@ -21,6 +21,9 @@ type Box struct {
 	Roles   []Role       `json:"roles"`
 	Health  health.State `json:"health"`
 	Lights  []Light      `json:"lights,omitempty"`
+	// Light is the row of the legend that the lights show (board/led), "" for
+	// a box without lights.
+	Light string `json:"light,omitempty"`
 	// LastReboot is why the box restarted itself the last time, "" when it did
 	// not.
 	LastReboot string `json:"last_reboot,omitempty"`
@@ -44,8 +47,11 @@ type Network struct {
 	DNS       []netip.Addr   `json:"dns,omitempty"`
 	NTP       []netip.Addr   `json:"ntp,omitempty"`
 	Domain    string         `json:"domain,omitempty"`
-	Expires   time.Time      `json:"expires"`        // end of the lease; zero for a static address
-	Note      string         `json:"note,omitempty"` // technical detail for State other than up
+	// LocalName is the name on the wire, "gatepost-1a2b.local"; "" when there is
+	// none.
+	LocalName string    `json:"local_name,omitempty"`
+	Expires   time.Time `json:"expires"`        // end of the lease; zero for a static address
+	Note      string    `json:"note,omitempty"` // technical detail for State other than up
 }
 
 // Up reports whether the box has an address.
@@ -89,6 +95,10 @@ func (s Storage) UsedPercent() int {
 type Config struct {
 	State string `json:"state"`           // "file", "last-good" or "default", as in health.ConfigUse
 	Error string `json:"error,omitempty"` // every problem of the file, one a line
+	Hash  string `json:"hash,omitempty"`  // config.Hash of what is in force
+	// PageNames are the names by which the page may be called beside the box's
+	// addresses.
+	PageNames []string `json:"page_names,omitempty"`
 }
 
 // Role is one supervised process.
@@ -99,6 +109,8 @@ type Role struct {
 	Since    time.Time `json:"since"`
 	Restarts int       `json:"restarts"`
 	LastExit string    `json:"last_exit,omitempty"`
+	// Cage is what it may not do any more, in words; "" before it has said so.
+	Cage string `json:"cage,omitempty"`
 }
 
 // Light is one light of the board and what it does now.

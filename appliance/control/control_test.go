@@ -22,14 +22,15 @@ func sample() Box {
 			State: NetworkUp, Mode: "dhcp", Interface: "eth0",
 			Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.77.50/24")}, Gateway: netip.MustParseAddr("192.168.77.1"),
 			DNS: []netip.Addr{netip.MustParseAddr("192.168.77.1")}, NTP: []netip.Addr{netip.MustParseAddr("192.168.77.1")},
-			Domain: "office.example", Expires: at.Add(time.Hour), Note: "n",
+			Domain: "office.example", LocalName: "gatepost-1a2b.local", Expires: at.Add(time.Hour), Note: "n",
 		},
 		Clock:      Clock{Trusted: true, Source: "192.168.77.1", Note: "only one"},
 		Storage:    Storage{State: StorageOK, Device: "/dev/vda", Message: "m", TotalBytes: 100, FreeBytes: 40},
-		Config:     Config{State: "last-good", Error: "config.toml: line 1: no"},
-		Roles:      []Role{{Name: "relay", Up: true, PID: 17, Since: at, Restarts: 2, LastExit: "ended with status 1"}},
+		Config:     Config{State: "last-good", Error: "config.toml: line 1: no", Hash: "ab12", PageNames: []string{"gate.office.example"}},
+		Roles:      []Role{{Name: "relay", Up: true, PID: 17, Since: at, Restarts: 2, LastExit: "ended with status 1", Cage: "no capability"}},
 		Health:     health.State{Level: health.Look, Problems: []health.Problem{{ID: "held-mail", Level: health.Look, Params: map[string]string{"count": "3"}}}, Rows: []health.Row{health.RowHeld}, Link: true, Network: true},
 		Lights:     []Light{{Name: "status", On: true, Pattern: "on"}},
+		Light:      "healthy",
 		LastReboot: "five crashes",
 	}
 }

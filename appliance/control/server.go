@@ -36,7 +36,11 @@ type Server struct {
 	Hub *Hub
 	// UIDs are the users that may connect, as the kernel tells them.
 	UIDs []uint32
-	Log  *slog.Logger // nil means discard
+	// Act does what a Request asks for; nil means that nothing can be asked. It
+	// is called for one request at a time. ActUIDs are those of UIDs that may ask.
+	Act     func(context.Context, Request) (Answer, error)
+	ActUIDs []uint32
+	Log     *slog.Logger // nil means discard
 
 	heartbeat time.Duration // for tests; 0 means heartbeat
 }
@@ -79,13 +83,20 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 			http.Error(w, "too many streams", http.StatusServiceUnavailable)
 		}
 	})
+	mux.HandleFunc("POST /v1/act", s.act(make(chan struct{}, 1)))
 	srv := &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    8 << 10,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if cc, ok := c.(*checkedConn); ok {
+				return context.WithValue(ctx, uidKey{}, cc.uid)
+			}
+			return ctx
+		},
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()
@@ -153,7 +164,7 @@ func (l *checkedListener) Accept() (net.Conn, error) {
 		}
 		uid, err := peerUID(c)
 		if err == nil && slices.Contains(l.uids, uid) {
-			return c, nil
+			return &checkedConn{Conn: c, uid: uid}, nil
 		}
 		l.log.Warn("control socket refused", "uid", uid, "error", err)
 		c.Close()

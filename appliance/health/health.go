@@ -47,6 +47,10 @@ type Conditions struct {
 	Waiting        int           // messages waiting for a normal retry
 	OldestDeferred time.Duration // age of the oldest waiting message that was tried
 
+	// WasDiskFull and WasBacklog tell what the state before said: a limit that
+	// was passed is left only well below it, so that nothing flickers.
+	WasDiskFull, WasBacklog bool
+
 	Config      ConfigUse
 	ConfigError string // first error of the file, when Config is not ConfigFile
 }
@@ -75,9 +79,10 @@ const (
 // Limits at which a condition becomes a problem.
 const (
 	DiskLookPercent   = 85
+	DiskCalmPercent   = 80 // below this it is none any more
 	DiskFullPercent   = 95
-	BacklogAge        = 30 * time.Minute
-	BacklogMessages   = 100
+	BacklogAge        = 30 * time.Minute // half of it ends the problem
+	BacklogMessages   = 100              // and half of this
 	noNetworkSuppress = 60 * time.Second
 )
 
@@ -156,11 +161,15 @@ func (s State) Has(r Row) bool {
 	return false
 }
 
+// Away reports whether the box cannot reach anybody: no cable, no address, or
+// nobody who knows a name.
+func (c Conditions) Away() bool { return !c.Link || !c.Address || c.DNSKnown && !c.DNS }
+
 // Judge is the one function from conditions to state. noNetwork is for how
-// long the network has been away, zero when it is there: after a minute the
+// long Away has been true, zero when it is false: after a minute the
 // consequences (held mail, backlog) are not shown beside the cause.
 func Judge(c Conditions, noNetwork time.Duration) State {
-	s := State{Level: Fine, Link: c.Link, Network: c.Link && c.Address && (c.DNS || !c.DNSKnown)}
+	s := State{Level: Fine, Link: c.Link, Network: !c.Away()}
 	add := func(id string, l Level, row Row, params ...string) {
 		p := Problem{ID: id, Level: l}
 		for i := 0; i+1 < len(params); i += 2 {
@@ -184,7 +193,7 @@ func Judge(c Conditions, noNetwork time.Duration) State {
 		add(BootingID, Busy, RowBooting)
 	} else if !c.ClockTrusted {
 		row := RowBooting
-		if !c.Link || !c.Address || c.DNSKnown && !c.DNS {
+		if c.Away() {
 			row = "" // the network is the cause; its own row says so
 		}
 		add(ClockWrongID, Look, row)
@@ -216,10 +225,10 @@ func Judge(c Conditions, noNetwork time.Duration) State {
 	if c.Held > 0 && consequences {
 		add(HeldMailID, Look, RowHeld, "count", strconv.Itoa(c.Held))
 	}
-	if c.DiskPercent >= DiskLookPercent && !full {
+	if c.nearlyFull() && !full {
 		add(StorageNearlyID, Look, RowDiskFull, "percent", strconv.Itoa(c.DiskPercent))
 	}
-	if consequences && (c.OldestDeferred > BacklogAge || c.Waiting > BacklogMessages) {
+	if consequences && c.backlog() {
 		add(BacklogID, Look, RowBacklog, "count", strconv.Itoa(c.Waiting))
 	}
 	if c.SpoolDamaged > 0 {
@@ -236,6 +245,17 @@ func Judge(c Conditions, noNetwork time.Duration) State {
 	}
 	sortProblems(s.Problems)
 	return s
+}
+
+func (c Conditions) nearlyFull() bool {
+	return c.DiskPercent >= DiskLookPercent || c.WasDiskFull && c.DiskPercent >= DiskCalmPercent
+}
+
+func (c Conditions) backlog() bool {
+	if c.WasBacklog {
+		return c.OldestDeferred >= BacklogAge/2 || c.Waiting >= BacklogMessages/2
+	}
+	return c.OldestDeferred > BacklogAge || c.Waiting > BacklogMessages
 }
 
 func rank(l Level) int {

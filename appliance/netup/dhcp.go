@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"syscall"
@@ -34,7 +35,7 @@ func (w Wire) Acquire(ctx context.Context, link Link, hint netip.Addr) (Lease, e
 		return Lease{}, fmt.Errorf("DHCP on %s: %w", link.Name, err)
 	}
 	defer c.Close()
-	mods := w.modifiers()
+	mods := w.modifiers(link)
 	if hint.Is4() {
 		mods = append(mods, dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(hint.AsSlice())))
 	}
@@ -43,11 +44,52 @@ func (w Wire) Acquire(ctx context.Context, link Link, hint netip.Addr) (Lease, e
 		return Lease{}, noAnswer(link, err)
 	}
 	asked := time.Now()
-	got, err := c.RequestFromOffer(ctx, offer, w.modifiers()...)
+	got, err := c.RequestFromOffer(ctx, offer, w.modifiers(link)...)
 	if err != nil {
 		return Lease{}, noAnswer(link, err)
 	}
 	return leaseFrom(got.ACK, asked)
+}
+
+// confirmTries is less than for other questions: a server that does not know
+// the network keeps silent (RFC 2131, Section 3.2), and the next question is to
+// come soon.
+const confirmTries = 2
+
+// Confirm sends a REQUEST with the address wanted, without a server identifier
+// and with an empty ciaddr (RFC 2131, Section 4.3.2, INIT-REBOOT).
+func (w Wire) Confirm(ctx context.Context, link Link, lease Lease) (Lease, error) {
+	w.Tries = confirmTries
+	c, err := nclient4.New(link.Name, w.options(broadcastServer)...)
+	if err != nil {
+		return Lease{}, fmt.Errorf("DHCP on %s: %w", link.Name, err)
+	}
+	defer c.Close()
+	return w.request(ctx, c, broadcastServer, link, lease,
+		dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(lease.Address.Addr().AsSlice())))
+}
+
+// Decline sends a DECLINE to every server, once.
+func (w Wire) Decline(_ context.Context, link Link, lease Lease) error {
+	m, err := dhcpv4.New(
+		dhcpv4.WithHwAddr(link.MAC),
+		dhcpv4.WithMessageType(dhcpv4.MessageTypeDecline),
+		dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(lease.Address.Addr().AsSlice())),
+		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(lease.Server.AsSlice())),
+		dhcpv4.WithOption(clientID(link)))
+	if err != nil {
+		return err
+	}
+	conn, err := nclient4.NewRawUDPConn(link.Name, nclient4.ClientPort)
+	if err != nil {
+		return fmt.Errorf("DHCP on %s: %w", link.Name, err)
+	}
+	defer conn.Close()
+	to := broadcastServer
+	if _, err := conn.WriteTo(m.ToBytes(), &to); err != nil {
+		return fmt.Errorf("DHCP on %s: %w", link.Name, err)
+	}
+	return nil
 }
 
 // Renew asks the server of the lease directly, from our own address.
@@ -70,7 +112,7 @@ func (w Wire) Renew(ctx context.Context, link Link, lease Lease) (Lease, error) 
 		return Lease{}, fmt.Errorf("DHCP on %s: %w", link.Name, err)
 	}
 	defer c.Close()
-	return w.extend(ctx, c, server, link, lease)
+	return w.request(ctx, c, server, link, lease, dhcpv4.WithClientIP(lease.Address.Addr().AsSlice()))
 }
 
 // Rebind asks every server on the wire.
@@ -80,16 +122,16 @@ func (w Wire) Rebind(ctx context.Context, link Link, lease Lease) (Lease, error)
 		return Lease{}, fmt.Errorf("DHCP on %s: %w", link.Name, err)
 	}
 	defer c.Close()
-	return w.extend(ctx, c, broadcastServer, link, lease)
+	return w.request(ctx, c, broadcastServer, link, lease, dhcpv4.WithClientIP(lease.Address.Addr().AsSlice()))
 }
 
-// extend sends a REQUEST with our address in ciaddr and neither server
-// identifier nor requested address (RFC 2131, Section 4.3.2, RENEWING and
-// REBINDING).
-func (w Wire) extend(ctx context.Context, c *nclient4.Client, to net.UDPAddr, link Link, lease Lease) (Lease, error) {
-	req, err := dhcpv4.New(append(w.modifiers(),
+// request asks for a lease that we know, which which names: with our address in
+// ciaddr (RFC 2131, Section 4.3.2, RENEWING and REBINDING) or as the one that is
+// wanted. There is no server identifier in it.
+func (w Wire) request(ctx context.Context, c *nclient4.Client, to net.UDPAddr, link Link, lease Lease, which dhcpv4.Modifier) (Lease, error) {
+	req, err := dhcpv4.New(append(w.modifiers(link),
 		dhcpv4.WithHwAddr(link.MAC),
-		dhcpv4.WithClientIP(lease.Address.Addr().AsSlice()),
+		which,
 		dhcpv4.WithMessageType(dhcpv4.MessageTypeRequest),
 		dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(nclient4.MaxMessageSize)))...)
 	if err != nil {
@@ -108,8 +150,8 @@ func (w Wire) extend(ctx context.Context, c *nclient4.Client, to net.UDPAddr, li
 		return Lease{}, err
 	}
 	// Some servers leave out of a renewal what has not changed.
-	if resp.Options.Get(dhcpv4.OptionRouter) == nil {
-		next.Gateway = lease.Gateway
+	if !resp.Options.Has(dhcpv4.OptionRouter) && !resp.Options.Has(dhcpv4.OptionClasslessStaticRoute) {
+		next.Gateway, next.Routes = lease.Gateway, lease.Routes
 	}
 	if resp.Options.Get(dhcpv4.OptionSubnetMask) == nil {
 		next.Address = netip.PrefixFrom(next.Address.Addr(), lease.Address.Bits())
@@ -134,14 +176,29 @@ func (w Wire) options(server net.UDPAddr) []nclient4.ClientOpt {
 	if tries <= 0 {
 		tries = 4
 	}
+	// Not all machines of an office may ask in step after a power cut (RFC
+	// 2131, Section 4.1).
+	timeout += rand.N(timeout / 4)
 	return []nclient4.ClientOpt{nclient4.WithServerAddr(&server), nclient4.WithTimeout(timeout), nclient4.WithRetry(tries)}
 }
 
-func (w Wire) modifiers() []dhcpv4.Modifier {
-	mods := []dhcpv4.Modifier{dhcpv4.WithRequestedOptions(
-		dhcpv4.OptionSubnetMask, dhcpv4.OptionRouter, dhcpv4.OptionDomainNameServer, dhcpv4.OptionDomainName,
-		dhcpv4.OptionNTPServers, dhcpv4.OptionIPAddressLeaseTime, dhcpv4.OptionRenewTimeValue, dhcpv4.OptionRebindingTimeValue,
-	)}
+// clientID is the same for as long as the network card is (RFC 2132, Section
+// 9.14): by it a server finds the address that it has reserved for the box.
+func clientID(link Link) dhcpv4.Option {
+	const ethernet = 1
+	return dhcpv4.OptClientIdentifier(append([]byte{ethernet}, link.MAC...))
+}
+
+func (w Wire) modifiers(link Link) []dhcpv4.Modifier {
+	mods := []dhcpv4.Modifier{
+		// Classless routes are asked for before the router (RFC 3442).
+		dhcpv4.WithRequestedOptions(
+			dhcpv4.OptionClasslessStaticRoute,
+			dhcpv4.OptionSubnetMask, dhcpv4.OptionRouter, dhcpv4.OptionDomainNameServer, dhcpv4.OptionDomainName,
+			dhcpv4.OptionNTPServers, dhcpv4.OptionIPAddressLeaseTime, dhcpv4.OptionRenewTimeValue, dhcpv4.OptionRebindingTimeValue,
+		),
+		dhcpv4.WithOption(clientID(link)),
+	}
 	if w.Hostname != "" {
 		mods = append(mods, dhcpv4.WithOption(dhcpv4.OptHostName(w.Hostname)))
 	}

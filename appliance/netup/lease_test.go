@@ -73,7 +73,7 @@ func TestLeaseTimes(t *testing.T) {
 		{"all", []dhcpv4.Modifier{seconds(life, 100*s), seconds(t1, 20*s), seconds(t2, 60*s)}, 20 * s, 60 * s, 100 * s},
 		{"T2 after the end", []dhcpv4.Modifier{seconds(life, 80*s), seconds(t2, 90*s)}, 40 * s, 70 * s, 80 * s},
 		{"T1 after T2", []dhcpv4.Modifier{seconds(life, 80*s), seconds(t1, 75*s), seconds(t2, 20*s)}, 20 * s, 20 * s, 80 * s},
-		{"zero", []dhcpv4.Modifier{seconds(life, 0), seconds(t1, 0), seconds(t2, 0)}, s, 1750 * time.Millisecond, 2 * s},
+		{"zero", []dhcpv4.Modifier{seconds(life, 0), seconds(t1, 0), seconds(t2, 0)}, 5 * s, 8750 * time.Millisecond, 10 * s},
 		{"for ever", []dhcpv4.Modifier{seconds(life, (1<<32-1)*s)}, (1<<32 - 1) * s / 2, (1<<32 - 1) * s / 8 * 7, (1<<32 - 1) * s},
 	} {
 		l, err := leaseFrom(ack(t, tc.mods...), time.Now())
@@ -143,4 +143,72 @@ func FuzzLeaseFrom(f *testing.F) {
 			t.Errorf("too much was taken over: %+v", l)
 		}
 	})
+}
+
+func route(to string, via ...byte) dhcpv4.Modifier {
+	_, dest, _ := net.ParseCIDR(to)
+	return dhcpv4.WithOption(dhcpv4.OptClasslessStaticRoute(&dhcpv4.Route{Dest: dest, Router: net.IP(via)}))
+}
+
+// RFC 3442: with classless routes the router option does not count.
+func TestClasslessRoutes(t *testing.T) {
+	_, all, _ := net.ParseCIDR("0.0.0.0/0")
+	_, branch, _ := net.ParseCIDR("10.8.0.0/16")
+	_, wire, _ := net.ParseCIDR("172.16.5.0/24")
+	_, many, _ := net.ParseCIDR("224.0.0.0/4")
+	via := net.IP{192, 168, 77, 254}
+	l, err := leaseFrom(ack(t, dhcpv4.WithRouter(net.IPv4(192, 168, 77, 1)), dhcpv4.WithOption(dhcpv4.OptClasslessStaticRoute(
+		&dhcpv4.Route{Dest: branch, Router: via}, &dhcpv4.Route{Dest: all, Router: via},
+		&dhcpv4.Route{Dest: wire, Router: net.IPv4zero.To4()}, &dhcpv4.Route{Dest: many, Router: via},
+	))), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	gw := netip.MustParseAddr("192.168.77.254")
+	if l.Gateway != gw {
+		t.Errorf("gateway: got %v, want %v", l.Gateway, gw)
+	}
+	want := []Route{{netip.MustParsePrefix("10.8.0.0/16"), gw}, {netip.MustParsePrefix("172.16.5.0/24"), netip.Addr{}}}
+	if !slices.Equal(l.Routes, want) {
+		t.Errorf("routes: got %v, want %v", l.Routes, want)
+	}
+	// Without a default route among them there is none at all.
+	l, err = leaseFrom(ack(t, dhcpv4.WithRouter(net.IPv4(192, 168, 77, 1)), route("10.8.0.0/16", 192, 168, 77, 254)), time.Now())
+	if err != nil || l.Gateway.IsValid() || len(l.Routes) != 1 {
+		t.Errorf("no default route: got %v, %v, %v", l.Gateway, l.Routes, err)
+	}
+}
+
+func TestGateway(t *testing.T) {
+	for _, tc := range []struct{ name, router, want string }{
+		{"in the network", "192.168.77.1", "192.168.77.1"},
+		{"outside it, as some providers have it", "10.0.0.1", "10.0.0.1"},
+		{"the box itself", "192.168.77.50", "invalid IP"},
+		{"the network's own address", "192.168.77.0", "invalid IP"},
+		{"broadcast", "192.168.77.255", "invalid IP"},
+		{"multicast", "224.0.0.1", "invalid IP"},
+		{"nothing", "0.0.0.0", "invalid IP"},
+	} {
+		l, err := leaseFrom(ack(t, dhcpv4.WithNetmask(net.CIDRMask(24, 32)), dhcpv4.WithRouter(net.ParseIP(tc.router))), time.Now())
+		if err != nil || l.Gateway.String() != tc.want {
+			t.Errorf("%s: got %v, %v; want %s", tc.name, l.Gateway, err, tc.want)
+		}
+	}
+}
+
+// Options whose length cannot be right do no harm.
+func TestOptionLengths(t *testing.T) {
+	for code := range uint8(255) {
+		for _, n := range []int{0, 1, 3, 5, 7, 255} {
+			value := make([]byte, n)
+			for i := range value {
+				value[i] = 0xff
+			}
+			m := ack(t, dhcpv4.WithGeneric(dhcpv4.GenericOptionCode(code), value))
+			l, err := leaseFrom(m, time.Now())
+			if err == nil && (l.Renew < shortestRenew || len(l.DNS) > maxServers || len(l.Routes) > maxRoutes) {
+				t.Errorf("option %d with %d bytes: got %+v", code, n, l)
+			}
+		}
+	}
 }

@@ -2,11 +2,11 @@ package netup
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"runtime/debug"
+	"sync"
 	"time"
 )
 
@@ -15,15 +15,21 @@ import (
 type Config struct {
 	Kernel Kernel
 	DHCP   DHCP
+	// Neighbours finds other machines with our address; nil means that nobody
+	// looks, and that no lease is used beyond its time.
+	Neighbours Neighbours
+	// Routers is asked for the name servers of IPv6; nil means nobody.
+	Routers Routers
 	// Static is the fixed address; invalid means DHCP.
 	Static  netip.Prefix
 	Gateway netip.Addr // of the fixed address
-	// DNS are the configured resolvers. With DHCP they come before those of
-	// the lease.
+	IPv6    IPv6
+	// DNS are the configured resolvers, asked before those of the lease and of
+	// the routers.
 	DNS []netip.Addr
-	// Hint is an address to ask for first, the last one that the box had.
-	Hint netip.Addr
-	// Publish is told the state at every change, from one goroutine.
+	// Last is the lease of before the start; the zero value when there is none.
+	Last Lease
+	// Publish is told the state at every change, one call at a time.
 	Publish func(State)
 	// Leased is told every lease that is in force; nil means nobody.
 	Leased func(Lease)
@@ -49,9 +55,13 @@ const Asking = "asking for an address"
 type Runner struct {
 	Config
 
-	last  State
-	lease Lease // in force on link, zero when none
+	lease Lease // on link, zero when none
 	link  Link
+
+	mu   sync.Mutex // held also while Publish runs
+	last State
+	four State // without IPv6
+	six  sixState
 }
 
 // New returns a Runner; it does nothing before Run.
@@ -63,8 +73,9 @@ func New(c Config) *Runner {
 }
 
 // Run connects the box and keeps it connected until ctx is done. It returns
-// nil, or an error after a panic; call it again then. The address stays on the
-// interface at the end, because the roles still say goodbye over it.
+// nil, or an error after a panic; call it again then. The addresses stay on the
+// interface at the end, because the roles still say goodbye over them; the next
+// Runner takes away those that it does not want.
 func (r *Runner) Run(ctx context.Context) error {
 	changes := r.Kernel.Watch(ctx)
 	for ctx.Err() == nil {
@@ -73,30 +84,40 @@ func (r *Runner) Run(ctx context.Context) error {
 			return nil
 		}
 		session, cancel := context.WithCancel(ctx)
-		done := make(chan error, 1)
-		go func() {
-			defer cancel()
-			done <- r.guarded(session, link)
-		}()
+		r.begin(link)
+		done := make(chan error, 2)
+		for _, part := range []func(context.Context){r.serve, r.hearRouters} {
+			go func() {
+				defer cancel()
+				done <- r.guarded(session, part)
+			}()
+		}
 		r.watchLink(session, changes, link)
 		cancel()
-		if err := <-done; err != nil {
-			return err
+		err1, err2 := <-done, <-done
+		r.mu.Lock()
+		r.six = sixState{}
+		r.mu.Unlock()
+		if err1 != nil {
+			return err1
+		}
+		if err2 != nil {
+			return err2
 		}
 	}
 	return nil
 }
 
-// guarded is serve, with a panic turned into an error: strangers on the wire
+// guarded is part, with a panic turned into an error: strangers on the wire
 // send what is parsed there, and they must not end PID 1.
-func (r *Runner) guarded(ctx context.Context, link Link) (err error) {
+func (r *Runner) guarded(ctx context.Context, part func(context.Context)) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("network: panic: %v", v)
 			r.Log.Error("network panic", "stack", string(debug.Stack()))
 		}
 	}()
-	r.serve(ctx, link)
+	part(ctx)
 	return nil
 }
 
@@ -111,7 +132,7 @@ func (r *Runner) waitForLink(ctx context.Context, changes <-chan struct{}) (Link
 		if left := linkGrace - time.Since(since); left > 0 {
 			limit = left
 		} else {
-			r.publish(State{Kind: NoLink, Interface: link.Name, Note: note})
+			r.tellFour(State{Kind: NoLink, Interface: link.Name, MAC: link.MAC, Note: note})
 		}
 		if !pause(ctx, changes, limit) {
 			return Link{}, false
@@ -165,8 +186,35 @@ func pick(links []Link, current int) (Link, bool) {
 	return best, bestRank >= 0
 }
 
-// watchLink returns when the interface is no longer the one to use.
+// begin makes link the one in use. Addresses of an interface of before, and
+// those that an earlier Runner left behind, are taken away.
+func (r *Runner) begin(link Link) {
+	if r.link.Index != link.Index {
+		links, err := r.Kernel.Links()
+		if err != nil {
+			r.Log.Warn("interfaces cannot be listed", "error", err)
+		}
+		for _, l := range links {
+			if l.Ethernet && l.Index != link.Index {
+				r.deconfigure(l, netip.Prefix{})
+			}
+		}
+		keep := r.Static
+		if !keep.IsValid() {
+			keep = r.Last.Address
+		}
+		r.deconfigure(link, keep)
+	}
+	r.link = link
+	if err := r.Kernel.Configure6(link, r.IPv6); err != nil {
+		r.Log.Warn("IPv6 cannot be set up", "interface", link.Name, "error", err)
+	}
+}
+
+// watchLink returns when the interface is no longer the one to use. It looks
+// at the IPv6 addresses too, which come and go by themselves.
 func (r *Runner) watchLink(ctx context.Context, changes <-chan struct{}, link Link) {
+	r.lookAtSix(link)
 	for pause(ctx, changes, lookEvery) {
 		links, err := r.Kernel.Links()
 		if err != nil {
@@ -177,7 +225,56 @@ func (r *Runner) watchLink(ctx context.Context, changes <-chan struct{}, link Li
 		if !ok || now.Index != link.Index || !now.Carrier {
 			return
 		}
+		r.lookAtSix(link)
 	}
+}
+
+// serve is one session on one interface, until ctx is done.
+func (r *Runner) serve(ctx context.Context) {
+	if r.Static.IsValid() {
+		r.static(ctx)
+	} else {
+		r.dhcp(ctx)
+	}
+}
+
+func (r *Runner) deconfigure(link Link, keep netip.Prefix) {
+	if r.lease.Address != keep {
+		r.lease = Lease{}
+	}
+	if err := r.Kernel.Deconfigure(link.Index, keep); err != nil {
+		r.Log.Warn("address cannot be taken away", "interface", link.Name, "error", err)
+	}
+}
+
+// tellFour publishes the state of IPv4 together with that of IPv6.
+func (r *Runner) tellFour(s State) {
+	if s.Interface == "" {
+		s.Interface, s.MAC = r.link.Name, r.link.MAC
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.four = s
+	r.tell()
+}
+
+// tellSix publishes the state of IPv6 together with that of IPv4, once there is
+// one. It is called with mu held.
+func (r *Runner) tellSix(s sixState) {
+	r.six = s
+	if r.four.Kind != "" {
+		r.tell()
+	}
+}
+
+// tell is called with mu held.
+func (r *Runner) tell() {
+	s := join(r.four, r.six, r.DNS)
+	if s.Equal(r.last) && s.Expires.Equal(r.last.Expires) {
+		return
+	}
+	r.last = s
+	r.Publish(s)
 }
 
 // pause waits for a change and lets it settle, or for the given time. It is
@@ -191,150 +288,6 @@ func pause(ctx context.Context, changes <-chan struct{}, limit time.Duration) bo
 	case <-time.After(limit):
 		return true
 	}
-}
-
-// serve is one session on one interface, until ctx is done.
-func (r *Runner) serve(ctx context.Context, link Link) {
-	if r.link.Index != 0 && r.link.Index != link.Index {
-		r.deconfigure(r.link)
-	}
-	r.link = link
-	if r.Static.IsValid() {
-		r.static(ctx)
-		return
-	}
-	wait := firstRetry
-	for ctx.Err() == nil {
-		lease, err := r.acquire(ctx)
-		if err != nil {
-			if ctx.Err() != nil {
-				return
-			}
-			r.Log.Info("no address yet", "interface", link.Name, "error", err)
-			r.publish(State{Kind: NoLease, Interface: link.Name, Note: err.Error()})
-			sleep(ctx, wait)
-			wait = min(2*wait, longestRetry)
-			continue
-		}
-		wait = firstRetry
-		if err := r.hold(ctx, lease); ctx.Err() == nil {
-			r.Log.Warn("address lost", "interface", link.Name, "address", r.lease.Address, "error", err)
-			r.deconfigure(link)
-			r.publish(State{Kind: NoLease, Interface: link.Name, Note: err.Error()})
-		}
-	}
-}
-
-func (r *Runner) static(ctx context.Context) {
-	for wait := firstRetry; ctx.Err() == nil; wait = min(2*wait, longestRetry) {
-		err := r.Kernel.Configure(r.link.Index, r.Static, r.Gateway)
-		if err == nil {
-			r.publish(State{Kind: Up, Interface: r.link.Name, Address: r.Static, Gateway: r.Gateway, DNS: r.DNS})
-			<-ctx.Done()
-			return
-		}
-		r.publish(State{Kind: NoLease, Interface: r.link.Name, Note: err.Error()})
-		sleep(ctx, wait)
-	}
-}
-
-// acquire asks for an address. One that is still ours from before the cable
-// was pulled stays in use while we ask.
-func (r *Runner) acquire(ctx context.Context) (Lease, error) {
-	hint := r.Hint
-	if r.lease.Address.IsValid() {
-		hint = r.lease.Address.Addr()
-		if time.Since(r.lease.Obtained) >= r.lease.Lifetime {
-			r.deconfigure(r.link)
-		}
-	}
-	if !r.lease.Address.IsValid() {
-		r.publish(State{Kind: NoLease, Interface: r.link.Name, Note: Asking})
-	}
-	lease, err := r.DHCP.Acquire(ctx, r.link, hint)
-	if err != nil {
-		return Lease{}, err
-	}
-	return lease, r.apply(lease)
-}
-
-func (r *Runner) apply(lease Lease) error {
-	if err := r.Kernel.Configure(r.link.Index, lease.Address, lease.Gateway); err != nil {
-		return err
-	}
-	r.lease = lease
-	r.Hint = lease.Address.Addr()
-	r.publish(State{
-		Kind: Up, Interface: r.link.Name, Address: lease.Address, Gateway: lease.Gateway,
-		DNS: append(append([]netip.Addr(nil), r.DNS...), lease.DNS...), NTP: lease.NTP, Domain: lease.Domain,
-		Expires: lease.Obtained.Add(lease.Lifetime),
-	})
-	if r.Leased != nil {
-		r.Leased(lease)
-	}
-	return nil
-}
-
-var errExpired = errors.New("the lease of the address has run out and no DHCP server answers")
-
-// hold keeps a lease alive. It returns when the address must no longer be
-// used, or when ctx is done.
-func (r *Runner) hold(ctx context.Context, lease Lease) error {
-	for ctx.Err() == nil {
-		next, err := r.extend(ctx, lease)
-		if err != nil {
-			return err
-		}
-		if err := r.apply(next); err != nil {
-			return err
-		}
-		lease = next
-	}
-	return ctx.Err()
-}
-
-// extend waits for T1 and asks its server, from T2 on any server (RFC 2131,
-// Section 4.4.5). It returns the new lease, or an error when there is none.
-func (r *Runner) extend(ctx context.Context, lease Lease) (Lease, error) {
-	end := lease.Obtained.Add(lease.Lifetime)
-	sleep(ctx, time.Until(lease.Obtained.Add(lease.Renew)))
-	for {
-		ask, limit := r.DHCP.Renew, lease.Obtained.Add(lease.Rebind)
-		if !time.Now().Before(limit) {
-			ask, limit = r.DHCP.Rebind, end
-		}
-		if ctx.Err() != nil {
-			return Lease{}, ctx.Err()
-		}
-		if !time.Now().Before(end) {
-			return Lease{}, errExpired
-		}
-		try, cancel := context.WithDeadline(ctx, limit)
-		next, err := ask(try, r.link, lease)
-		cancel()
-		if err == nil || errors.Is(err, ErrNak) {
-			return next, err
-		}
-		r.Log.Info("lease not renewed yet", "error", err)
-		// Half of the time that is left, at least a minute; never past limit.
-		left := time.Until(limit)
-		sleep(ctx, min(max(left/2, time.Minute), left))
-	}
-}
-
-func (r *Runner) deconfigure(link Link) {
-	r.lease = Lease{}
-	if err := r.Kernel.Deconfigure(link.Index); err != nil {
-		r.Log.Warn("address cannot be taken away", "interface", link.Name, "error", err)
-	}
-}
-
-func (r *Runner) publish(s State) {
-	if s.Equal(r.last) && s.Expires.Equal(r.last.Expires) {
-		return
-	}
-	r.last = s
-	r.Publish(s)
 }
 
 // sleep is false when ctx ended first.

@@ -1,6 +1,7 @@
 package netup
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -43,7 +45,20 @@ type lan struct {
 func (l *lan) handle(conn net.PacketConn, peer net.Addr, m *dhcpv4.DHCPv4) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.asked = append(l.asked, fmt.Sprintf("%v from %v", m.MessageType(), peer.(*net.UDPAddr).IP))
+	line := fmt.Sprintf("%v from %v", m.MessageType(), peer.(*net.UDPAddr).IP)
+	if m.Options.Has(dhcpv4.OptionRequestedIPAddress) {
+		line += fmt.Sprintf(" for %v", m.RequestedIPAddress())
+	}
+	if m.Options.Has(dhcpv4.OptionServerIdentifier) {
+		line += fmt.Sprintf(" of %v", m.ServerIdentifier())
+	}
+	l.asked = append(l.asked, line)
+	if id := m.Options.Get(dhcpv4.OptionClientIdentifier); len(id) != 7 || id[0] != 1 || !bytes.Equal(id[1:], m.ClientHWAddr) {
+		l.asked = append(l.asked, fmt.Sprintf("client identifier %x", id))
+	}
+	if m.MessageType() == dhcpv4.MessageTypeDecline {
+		return
+	}
 	kind := dhcpv4.MessageTypeAck
 	switch {
 	case m.MessageType() == dhcpv4.MessageTypeDiscover:
@@ -64,6 +79,21 @@ func (l *lan) handle(conn net.PacketConn, peer net.Addr, m *dhcpv4.DHCPv4) {
 		to.IP = m.ClientIPAddr
 	}
 	conn.WriteTo(reply.ToBytes(), to)
+}
+
+// await waits for a message of a kind.
+func (l *lan) await(t *testing.T, kind string) {
+	t.Helper()
+	for range 500 {
+		l.mu.Lock()
+		here := slices.ContainsFunc(l.asked, func(s string) bool { return strings.HasPrefix(s, kind) })
+		l.mu.Unlock()
+		if here {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("the server got no %s", kind)
 }
 
 // TestWireAndNetlink speaks real DHCP over a real (virtual) cable between two
@@ -93,7 +123,7 @@ func TestWireAndNetlink(t *testing.T) {
 	lan0, err := netlink.LinkByName("lan0")
 	must(err)
 	must(netlink.LinkSetUp(lan0))
-	must(k.Configure(lan0.Attrs().Index, netip.MustParsePrefix("192.168.77.1/24"), netip.Addr{}))
+	must(k.Configure(lan0.Attrs().Index, IPv4{Address: netip.MustParsePrefix("192.168.77.1/24")}))
 	srv, err := server4.NewServer("lan0", nil, cable.handle)
 	must(err)
 	go srv.Serve()
@@ -127,9 +157,9 @@ func TestWireAndNetlink(t *testing.T) {
 	if lease.Address != netip.MustParsePrefix("192.168.77.50/24") || lease.Lifetime != 2*time.Minute || len(lease.NTP) != 1 {
 		t.Errorf("lease: got %+v", lease)
 	}
-	must(k.Configure(link.Index, netip.MustParsePrefix("10.9.9.9/8"), netip.MustParseAddr("10.0.0.1"))) // must go
-	must(k.Configure(link.Index, lease.Address, lease.Gateway))
-	must(k.Configure(link.Index, lease.Address, lease.Gateway)) // again changes nothing
+	must(k.Configure(link.Index, IPv4{Address: netip.MustParsePrefix("10.9.9.9/8"), Gateway: netip.MustParseAddr("10.0.0.1")})) // must go
+	must(k.Configure(link.Index, lease.ipv4()))
+	must(k.Configure(link.Index, lease.ipv4())) // again changes nothing
 	addrs, err := netlink.AddrList(nil, netlink.FAMILY_V4)
 	must(err)
 	if len(addrs) != 2 { // and 127.0.0.1
@@ -160,18 +190,36 @@ func TestWireAndNetlink(t *testing.T) {
 	if rebound.Address != lease.Address {
 		t.Errorf("rebound: got %+v", rebound)
 	}
+	confirmed, err := w.Confirm(ctx, link, rebound)
+	must(err)
+	if confirmed.Address != lease.Address {
+		t.Errorf("confirmed: got %+v", confirmed)
+	}
+	must(w.Decline(ctx, link, rebound))
+	cable.await(t, "DECLINE")
 	cable.mu.Lock()
 	cable.nak = true
 	got := fmt.Sprint(slices.Compact(cable.asked)) // a question may be asked twice
 	cable.mu.Unlock()
-	if want := "[DISCOVER from 255.255.255.255 REQUEST from 255.255.255.255 REQUEST from 192.168.77.50 REQUEST from 255.255.255.255]"; got != want {
+	// RFC 2131, Section 4.3.2 has the fields of each kind of REQUEST, Section
+	// 4.4.1 those of DECLINE.
+	want := "[DISCOVER from 255.255.255.255 for 192.168.77.50" +
+		" REQUEST from 255.255.255.255 for 192.168.77.50 of 192.168.77.1" + // SELECTING
+		" REQUEST from 192.168.77.50" + // RENEWING
+		" REQUEST from 255.255.255.255" + // REBINDING
+		" REQUEST from 255.255.255.255 for 192.168.77.50" + // INIT-REBOOT
+		" DECLINE from 255.255.255.255 for 192.168.77.50 of 192.168.77.1]"
+	if got != want {
 		t.Errorf("the server saw %v, want %v", got, want)
+	}
+	if _, err := w.Confirm(ctx, link, rebound); err != ErrNak {
+		t.Errorf("NAK: got %v, want %v", err, ErrNak)
 	}
 	if _, err := w.Renew(ctx, link, rebound); err != ErrNak {
 		t.Errorf("NAK: got %v, want %v", err, ErrNak)
 	}
 
-	must(k.Deconfigure(link.Index))
+	must(k.Deconfigure(link.Index, netip.Prefix{}))
 	if addrs, err = netlink.AddrList(nil, netlink.FAMILY_V4); err != nil || len(addrs) != 1 {
 		t.Errorf("addresses at the end: got %v, %v; want loopback only", addrs, err)
 	}

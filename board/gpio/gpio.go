@@ -1,9 +1,9 @@
-// Package gpio drives a board's lights through the kernel's GPIO character
-// device, by periph's gpioioctl.
+// Package gpio drives a board's lights and reads its button through the
+// kernel's GPIO character device, by periph's gpioioctl.
 //
 // It is the one package that imports periph's host drivers. It decides
-// nothing (package led does), reads no line, and takes only the lines that
-// the profile names as lights.
+// nothing (packages led and button do) and takes only the lines that it is
+// told to take.
 package gpio
 
 import (
@@ -13,129 +13,76 @@ import (
 	"log"
 	"log/slog"
 	"strings"
-	"sync"
 
 	"periph.io/x/conn/v3/driver/driverreg"
-	"periph.io/x/conn/v3/gpio"
 	"periph.io/x/host/v3/gpioioctl"
 
 	"gatepost/board"
 )
 
-// ErrNoChip says that the GPIO chip that a profile names is not there: the
-// wrong profile, or a chip whose driver was loaded after the first Open.
-var ErrNoChip = errors.New("no such GPIO chip")
+// Errors of finding a line. The wrong profile, or a chip whose driver was
+// loaded after the first call of this package; the caller goes on without the
+// light.
+var (
+	ErrNoChip = errors.New("no such GPIO chip")
+	ErrNoLine = errors.New("no such GPIO line")
+)
 
-// A pin is what this package asks of a line. Never Read or Func: on an output
-// periph would make it an input first, and the light would go out.
-type pin interface {
-	Out(gpio.Level) error
-	Close()
-}
-
-// Lights are the open lights of a board.
-type Lights struct {
-	lights []*Light
-}
-
-// Open opens the lights of a profile, dark. The devices must be there: the
-// chips are looked for once in the life of the process.
-//
-// An error means that the board has no lights to offer; the caller says so
-// and goes on without them. A single line that cannot be had (someone else
-// holds it) is no error of Open: that light's Set tells, and tries again.
-// The caller closes what it gets. A nil log discards.
-func Open(p board.Profile, logger *slog.Logger) (*Lights, error) {
-	if len(p.Lights) == 0 {
-		return &Lights{}, nil
+// find finds a line in the chips of this machine, which periph looks for once
+// in the life of the process: the devices must be there.
+func find(l board.Line, logger *slog.Logger) (*gpioioctl.GPIOLine, error) {
+	if err := findChips(logger); err != nil {
+		return nil, err
 	}
+	return search(gpioioctl.Chips, l)
+}
+
+// search finds a line by its chip's label, since chip numbers may change with
+// the order of drivers, or by its name.
+func search(chips []*gpioioctl.GPIOChip, l board.Line) (*gpioioctl.GPIOLine, error) {
+	seen := false
+	for _, chip := range chips {
+		if l.Chip != "" && chip.Label() != l.Chip {
+			continue
+		}
+		seen = true
+		switch {
+		case l.Name != "":
+			if line := chip.ByName(l.Name); line != nil {
+				return line, nil
+			}
+		case l.Number < 0 || l.Number >= chip.LineCount():
+			return nil, fmt.Errorf("%w: chip %s has %d lines, none is number %d", ErrNoLine, l.Chip, chip.LineCount(), l.Number)
+		default:
+			return chip.ByNumber(l.Number), nil
+		}
+	}
+	if !seen {
+		return nil, fmt.Errorf("%w: %s", ErrNoChip, l.Chip)
+	}
+	return nil, fmt.Errorf("%w: none is called %q", ErrNoLine, l.Name)
+}
+
+// Chips describes the GPIO chips of this machine, one a line, for a person who
+// writes a profile. A nil log discards.
+func Chips(logger *slog.Logger) []string {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	if err := findChips(logger); err != nil {
-		return nil, fmt.Errorf("gpio: %w", err)
-	}
-	return open(p, logger, hardwarePin)
-}
-
-// open opens the lights with find as the way to the lines.
-func open(p board.Profile, logger *slog.Logger, find func(board.Line) (pin, error)) (*Lights, error) {
-	all := &Lights{}
-	for _, l := range p.Lights {
-		line, err := find(l.Line)
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("gpio: light %s: %w", l.Name, err), all.Close())
-		}
-		light := &Light{name: l.Name, pin: line, activeLow: l.ActiveLow}
-		if err := light.Set(false); err != nil {
-			logger.Warn("a light cannot be switched", "light", l.Name, "error", err)
-		}
-		all.lights = append(all.lights, light)
-	}
-	return all, nil
-}
-
-// All gives the lights in the profile's order.
-func (l *Lights) All() []*Light { return l.lights }
-
-// Close switches every light off and lets its line go. Lights must not be
-// used afterwards.
-func (l *Lights) Close() error {
-	var errs []error
-	for _, light := range l.lights {
-		errs = append(errs, light.close())
-	}
-	return errors.Join(errs...)
-}
-
-// A Light is one light on a GPIO line. Its methods may be called from several
-// goroutines.
-type Light struct {
-	name      string
-	activeLow bool
-
-	mu     sync.Mutex
-	pin    pin
-	closed bool
-}
-
-// Name is the light's name in the profile.
-func (l *Light) Name() string { return l.name }
-
-// errClosed says that a light was used after Close.
-var errClosed = errors.New("the light is closed")
-
-// Set switches the light. After an error the line is let go, and the next Set
-// asks the kernel for it again.
-func (l *Light) Set(lit bool) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return fmt.Errorf("gpio: light %s: %w", l.name, errClosed)
-	}
-	return l.set(lit)
-}
-
-func (l *Light) set(lit bool) error {
-	if err := l.pin.Out(gpio.Level(lit != l.activeLow)); err != nil {
-		// periph takes a line that it could not request for an output all
-		// the same, and would write to descriptor 0 from now on.
-		l.pin.Close()
-		return fmt.Errorf("gpio: light %s: %w", l.name, err)
-	}
-	return nil
-}
-
-func (l *Light) close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
 		return nil
 	}
-	l.closed = true
-	err := l.set(false)
-	l.pin.Close()
-	return err
+	var out []string
+	for _, c := range gpioioctl.Chips {
+		named := 0
+		for _, l := range c.Lines() {
+			if l.Name() != "" {
+				named++
+			}
+		}
+		out = append(out, fmt.Sprintf("%s: %d lines, %d of them with a name", c.Label(), c.LineCount(), named))
+	}
+	return out
 }
 
 // findChips lets periph look for the machine's GPIO chips; it does so only at
@@ -157,19 +104,4 @@ var _ io.Writer = complaints{}
 func (c complaints) Write(p []byte) (int, error) {
 	c.logger.Debug("gpio driver", "message", strings.TrimSpace(string(p)))
 	return len(p), nil
-}
-
-// hardwarePin finds a line by its chip's label, since chip numbers may change
-// with the order of drivers.
-func hardwarePin(l board.Line) (pin, error) {
-	for _, chip := range gpioioctl.Chips {
-		if chip.Label() != l.Chip {
-			continue
-		}
-		if l.Number < 0 || l.Number >= chip.LineCount() {
-			return nil, fmt.Errorf("chip %s has %d lines, none is number %d", l.Chip, chip.LineCount(), l.Number)
-		}
-		return chip.ByNumber(l.Number), nil
-	}
-	return nil, fmt.Errorf("%w: %s", ErrNoChip, l.Chip)
 }

@@ -2,7 +2,6 @@ package gpio
 
 import (
 	"errors"
-	"log/slog"
 	"strings"
 	"testing"
 
@@ -12,9 +11,6 @@ import (
 	"gatepost/board"
 	"gatepost/board/led"
 )
-
-// Lights are what a player drives.
-var _ led.Output = (*Light)(nil)
 
 // fakePin is periph's fake with a line that can be refused and let go.
 type fakePin struct {
@@ -36,8 +32,6 @@ func (p *fakePin) Read() gpio.Level { panic("Read makes an output an input") }
 
 func (p *fakePin) Close() { p.closed++ }
 
-func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
-
 func fakes(pins map[int]*fakePin) func(board.Line) (pin, error) {
 	return func(l board.Line) (pin, error) {
 		if p, ok := pins[l.Number]; ok {
@@ -47,93 +41,98 @@ func fakes(pins map[int]*fakePin) func(board.Line) (pin, error) {
 	}
 }
 
-func twoLights() board.Profile {
-	return board.Profile{Name: "two", Lights: []board.Light{
-		{Name: board.Status, Line: board.Line{Chip: "c", Number: 5}},
-		{Name: board.Alert, Line: board.Line{Chip: "c", Number: 6}, ActiveLow: true},
-	}}
+func line(n int) board.Line { return board.Line{Chip: "c", Number: n} }
+
+var lit = led.Level{Lit: true}
+
+func TestALightFollows(t *testing.T) {
+	for _, activeLow := range []bool{false, true} {
+		p := &fakePin{}
+		light, err := openLight(board.Light{Name: board.Status, Line: line(5), ActiveLow: activeLow}, fakes(map[int]*fakePin{5: p}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		on := gpio.Level(!activeLow)
+		if err := light.Set(lit); err != nil || p.L != on {
+			t.Errorf("active low %v: lit, got level %v, %v, want %v", activeLow, p.L, err, on)
+		}
+		if err := light.Set(led.Level{}); err != nil || p.L == on {
+			t.Errorf("active low %v: dark, got level %v, %v", activeLow, p.L, err)
+		}
+		if err := light.Set(led.Level{Lit: true, Dim: true, Alarm: true}); err != nil || p.L != on {
+			t.Errorf("active low %v: what the light cannot do is left out: got level %v, %v", activeLow, p.L, err)
+		}
+		if err := light.Close(); err != nil || p.L == on || p.closed != 1 {
+			t.Errorf("active low %v: closed, got level %v, let go %d times, %v; want it dark and free", activeLow, p.L, p.closed, err)
+		}
+		if err := light.Close(); err != nil || p.closed != 1 {
+			t.Errorf("closed again: %v, let go %d times", err, p.closed)
+		}
+		if err := light.Set(lit); !errors.Is(err, errClosed) || p.L == on {
+			t.Errorf("Set after Close: got %v, want %v", err, errClosed)
+		}
+	}
 }
 
-func TestLightsFollowTheProfile(t *testing.T) {
-	pins := map[int]*fakePin{5: {}, 6: {}}
-	lights, err := open(twoLights(), discard(), fakes(pins))
+// A light with two colours never shows both.
+func TestALightWithTwoColours(t *testing.T) {
+	pins := map[int]*fakePin{1: {}, 2: {}}
+	light, err := openLight(board.Light{Name: board.Status, Line: line(1), Second: line(2)}, fakes(pins))
 	if err != nil {
 		t.Fatal(err)
 	}
-	level := func(n int) gpio.Level { return pins[n].L }
-	if level(5) != gpio.Low || level(6) != gpio.High {
-		t.Errorf("after Open got levels %v %v, want both lights dark: Low High", level(5), level(6))
-	}
-	all := lights.All()
-	if len(all) != 2 || all[0].Name() != board.Status || all[1].Name() != board.Alert {
-		t.Fatalf("got lights %v, want status, alert", all)
-	}
-	for _, l := range all {
-		if err := l.Set(true); err != nil {
-			t.Fatal(err)
+	for _, step := range []struct {
+		level        led.Level
+		main, second gpio.Level
+	}{
+		{lit, gpio.High, gpio.Low},
+		{led.Level{Lit: true, Alarm: true}, gpio.Low, gpio.High},
+		{led.Level{Lit: true, Alarm: true}, gpio.Low, gpio.High},
+		{led.Level{}, gpio.Low, gpio.Low},
+		{lit, gpio.High, gpio.Low},
+	} {
+		if err := light.Set(step.level); err != nil || pins[1].L != step.main || pins[2].L != step.second {
+			t.Errorf("%+v: got %v and %v, %v, want %v and %v", step.level, pins[1].L, pins[2].L, err, step.main, step.second)
 		}
 	}
-	if level(5) != gpio.High || level(6) != gpio.Low {
-		t.Errorf("lit, got levels %v %v, want High Low", level(5), level(6))
+	if err := light.Close(); err != nil || pins[1].L || pins[2].L || pins[1].closed != 1 || pins[2].closed != 1 {
+		t.Errorf("closed: got %v and %v, %v", pins[1], pins[2], err)
 	}
-	if err := lights.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if level(5) != gpio.Low || level(6) != gpio.High {
-		t.Errorf("after Close got levels %v %v, want both lights dark: Low High", level(5), level(6))
-	}
-	if pins[5].closed != 1 || pins[6].closed != 1 {
-		t.Errorf("lines closed %d and %d times, want once each", pins[5].closed, pins[6].closed)
-	}
-	if err := all[0].Set(true); !errors.Is(err, errClosed) {
-		t.Errorf("Set after Close: got %v, want %v", err, errClosed)
-	}
-	if level(5) != gpio.Low {
-		t.Error("Set after Close switched the light on")
+	if _, err := openLight(board.Light{Line: line(1), Second: line(3)}, fakes(pins)); !errors.Is(err, ErrNoChip) {
+		t.Errorf("no second line: got %v", err)
 	}
 }
 
 func TestALineThatIsHeldIsAskedForAgain(t *testing.T) {
 	busy := errors.New("device or resource busy")
-	pins := map[int]*fakePin{5: {err: busy}, 6: {}}
-	lights, err := open(twoLights(), discard(), fakes(pins))
+	p := &fakePin{err: busy}
+	status, err := openLight(board.Light{Name: board.Status, Line: line(5)}, fakes(map[int]*fakePin{5: p}))
 	if err != nil {
-		t.Fatalf("one held line must not fail the board: %v", err)
+		t.Fatalf("a held line must not fail the light: %v", err)
 	}
-	status := lights.All()[0]
-	err = status.Set(true)
+	err = status.Set(lit)
 	if !errors.Is(err, busy) || !strings.Contains(err.Error(), board.Status) {
 		t.Errorf("got %v, want the light's name and %q", err, busy)
 	}
-	if pins[5].closed != 2 { // once by Open, once by Set
-		t.Errorf("the line was let go %d times, want after each failure", pins[5].closed)
+	if p.closed != 1 {
+		t.Errorf("the line was let go %d times, want after the failure", p.closed)
 	}
-	pins[5].err = nil
-	if err := status.Set(true); err != nil || pins[5].L != gpio.High {
-		t.Errorf("after the line is free: got %v and %v, want lit", err, pins[5].L)
-	}
-}
-
-func TestAMissingChipFailsTheBoard(t *testing.T) {
-	pins := map[int]*fakePin{5: {}}
-	lights, err := open(twoLights(), discard(), fakes(pins))
-	if !errors.Is(err, ErrNoChip) || lights != nil {
-		t.Errorf("got %v, %v, want %v", lights, err, ErrNoChip)
-	}
-	if pins[5].closed != 1 {
-		t.Errorf("the line that was open was let go %d times, want once", pins[5].closed)
+	p.err = nil
+	if err := status.Set(lit); err != nil || p.L != gpio.High {
+		t.Errorf("after the line is free: got %v and %v, want lit", err, p.L)
 	}
 }
 
-func TestOpenWithoutTheHardware(t *testing.T) {
-	p := board.Profile{Name: "x", Lights: []board.Light{
-		{Name: board.Status, Line: board.Line{Chip: "no-such-chip.here", Number: 0}},
-	}}
-	if _, err := Open(p, nil); err == nil {
-		t.Error("a chip that nobody has: got no error")
+func TestWithoutTheHardware(t *testing.T) {
+	for _, l := range []board.Line{{Chip: "no-such-chip.here"}, {Name: "no-such-line-here"}} {
+		if _, err := OpenLight(board.Light{Name: board.Status, Line: l}, nil); err == nil {
+			t.Errorf("light on %v, which nobody has: got no error", l)
+		}
+		if _, err := OpenInput(board.Button{Line: l}, nil); err == nil {
+			t.Errorf("button on %v, which nobody has: got no error", l)
+		}
 	}
-	lights, err := Open(board.None(), nil)
-	if err != nil || len(lights.All()) != 0 || lights.Close() != nil {
-		t.Errorf("a board without lights: got %v, %v", lights, err)
+	for _, c := range Chips(nil) {
+		t.Log(c)
 	}
 }

@@ -26,10 +26,27 @@ type Conditions struct {
 	// UpdateReady is true when an update is there or awaits the reboot.
 	UpdateReady bool
 
+	// Find is true while somebody looks for this box among others.
+	Find bool
+	// Mode is how brightly a box shines on which nothing is wrong.
+	Mode Mode
+
 	// Link is true when the network cable carries a signal, Lease when the
 	// box has an address. They choose between the patterns of one row.
 	Link, Lease bool
 }
+
+// A Mode is how brightly the lights shine while nothing is wrong. Alarms, the
+// button and everything else that a person has to see are always shown in
+// full.
+type Mode int
+
+// The modes.
+const (
+	Full  Mode = iota
+	Dim        // with little light, where a light can be dimmed
+	Night      // dark
+)
 
 // Button is what a release of the reset button would do now.
 type Button int
@@ -37,7 +54,7 @@ type Button int
 // The stages of holding the button.
 const (
 	ButtonFree     Button = iota
-	ButtonNothing         // up to 5 s: nothing will happen
+	ButtonNothing         // up to 5 s: no settings are changed
 	ButtonPassword        // 5 to 15 s: new password and DHCP, mail is kept
 	ButtonReset           // from 15 s: factory reset
 )
@@ -51,6 +68,7 @@ const (
 	RowButtonPassword Row = "button-password"
 	RowButtonReset    Row = "button-reset"
 	RowUpdating       Row = "updating"
+	RowFind           Row = "find"
 	RowBooting        Row = "booting"
 	RowDead           Row = "dead"
 	RowHeld           Row = "held"
@@ -62,6 +80,10 @@ const (
 	RowMail           Row = "mail" // healthy, and a message passes
 	RowHealthy        Row = "healthy"
 )
+
+// RowNight is shown in place of a row that Night darkens. It is no row of the
+// table.
+const RowNight Row = "night"
 
 // holds tells whether the row's condition is met. The last rule of the table
 // stands for RowMail and RowHealthy, which differ only while a message passes.
@@ -75,6 +97,8 @@ func (c Conditions) holds(r Row) bool {
 		return c.Button == ButtonReset
 	case RowUpdating:
 		return c.Updating
+	case RowFind:
+		return c.Find
 	case RowBooting:
 		return c.Booting
 	case RowDead:
@@ -93,4 +117,27 @@ func (c Conditions) holds(r Row) bool {
 		return c.UpdateReady
 	}
 	return r == RowHealthy
+}
+
+// calm tells whether a row has nothing that a person must see at once.
+func calm(r Row) bool { return r == RowUpdateReady || r == RowMail || r == RowHealthy }
+
+// Rows lists the rows that hold, highest priority first; RowHealthy is always
+// the last.
+func (c Conditions) Rows() []Row {
+	var rows []Row
+	for _, r := range active(c) {
+		rows = append(rows, r.row)
+	}
+	return rows
+}
+
+// Top is the row by which a person would name what the lights show: the
+// highest one that holds, or RowNight when that one is not shown.
+func (c Conditions) Top() Row {
+	top := active(c)[0].row
+	if c.Mode == Night && calm(top) {
+		return RowNight
+	}
+	return top
 }

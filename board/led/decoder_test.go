@@ -62,6 +62,8 @@ func read(edges []edge, from, to time.Duration) string {
 		return len(inner) > 1 && !slices.ContainsFunc(inner, func(s span) bool { return !near(s.long, half) })
 	}
 	switch {
+	case isFind(all):
+		return "find"
 	case even(time.Second):
 		return "slow"
 	case even(200 * time.Millisecond):
@@ -73,14 +75,32 @@ func read(edges []edge, from, to time.Duration) string {
 	return readCodes(all)
 }
 
+// isFind knows one long flash and two short ones, in turn.
+func isFind(all []span) bool {
+	long, short := 0, 0
+	for _, s := range all[1 : len(all)-1] {
+		switch {
+		case near(s.long, 600*time.Millisecond) && s.lit:
+			long++
+		case near(s.long, 200*time.Millisecond) && s.lit:
+			short++
+		case !s.lit && (near(s.long, 200*time.Millisecond) || near(s.long, 600*time.Millisecond)):
+		default:
+			return false
+		}
+	}
+	return long > 0 && short > 0
+}
+
 // readWinks knows a light that is on but for short gaps.
 func readWinks(all []span) string {
 	var pauses []time.Duration // between the beginnings of gaps
 	last := time.Duration(-1)
 	var t time.Duration
-	for _, s := range all {
+	for i, s := range all {
 		if !s.lit {
-			if !near(s.long, 80*time.Millisecond) {
+			cut := i == 0 || i == len(all)-1
+			if !near(s.long, 80*time.Millisecond) && (!cut || s.long > 80*time.Millisecond) {
 				return ""
 			}
 			if last >= 0 {

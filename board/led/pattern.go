@@ -22,6 +22,7 @@ const (
 	wink
 	double
 	onThenOff
+	find
 	code
 )
 
@@ -39,6 +40,9 @@ const (
 	doubleLead   = time.Second // from the onset to the first double wink
 	doubleApart  = 300 * time.Millisecond
 	onFor        = 3 * time.Second
+	findLong     = 600 * time.Millisecond
+	findShort    = 200 * time.Millisecond // a short flash, and the pauses between
+	findPause    = 600 * time.Millisecond
 )
 
 // codePattern plays codes in turn.
@@ -51,7 +55,7 @@ func codePattern(codes []cell) Pattern {
 }
 
 // String names the pattern in the words of the legend: off, on, slow, fast,
-// wink, double, or the numbers of flashes, such as 2x or 2x 4x.
+// wink, double, long short short, or the numbers of flashes, such as 2x or 2x 4x.
 func (p Pattern) String() string {
 	switch p.kind {
 	case on:
@@ -66,6 +70,8 @@ func (p Pattern) String() string {
 		return "double"
 	case onThenOff:
 		return "on 3 s, off"
+	case find:
+		return "long short short"
 	case code:
 		var names []string
 		for _, n := range p.codes {
@@ -97,6 +103,8 @@ func (p Pattern) at(age, epoch time.Duration) (lit bool, next time.Duration) {
 		if age < onFor {
 			return true, onFor - age
 		}
+	case find:
+		return played(epoch, true, findLong, findShort, findShort, findShort, findShort, findPause)
 	case code:
 		return p.codeAt(age)
 	}
@@ -113,21 +121,26 @@ func doubleAt(age time.Duration) (bool, time.Duration) {
 	if age < doubleLead {
 		return true, doubleLead - age
 	}
-	t := (age - doubleLead) % doublePeriod
-	for _, edge := range []struct {
-		until time.Duration
-		lit   bool
-	}{
-		{winkOff, false},
-		{doubleApart, true},
-		{doubleApart + winkOff, false},
-		{doublePeriod, true},
-	} {
-		if t < edge.until {
-			return edge.lit, edge.until - t
-		}
+	return played(age-doubleLead, false, winkOff, doubleApart-winkOff, winkOff, doublePeriod-doubleApart-winkOff)
+}
+
+// played goes through parts that are lit and dark in turn, again and again;
+// first is what the first part shows.
+func played(t time.Duration, first bool, parts ...time.Duration) (bool, time.Duration) {
+	var cycle time.Duration
+	for _, p := range parts {
+		cycle += p
 	}
-	return true, 0 // not reached: t is less than the period
+	t %= cycle
+	lit := first
+	for _, p := range parts {
+		if t < p {
+			return lit, p - t
+		}
+		t -= p
+		lit = !lit
+	}
+	return first, 0 // not reached: t is less than the cycle
 }
 
 // codeAt plays the codes one after the other, then again.

@@ -17,6 +17,7 @@ const (
 	cellOnThenOff              // on for three seconds, then dark
 	cellLease                  // slow until there is a lease, then on
 	cellLink                   // slow with a link, dark without one
+	cellFind                   // one long flash and two short ones
 )
 
 // A rule is one row of the table: a cell per light for boards with four, two
@@ -29,20 +30,25 @@ type rule struct {
 }
 
 // rules is the table, highest priority first. The last row always holds.
+//
+// The alarms have no wish for the network light, though the network is there
+// in most of them: it tells of the network alone, so that a box with a full
+// disk and no network does not say that it has one.
 func rules() []rule {
 	return []rule{
 		{RowButtonNothing, [4]cell{cellSlow, cellSlow, cellSlow, cellSlow}, [2]cell{cellSlow, cellSlow}, [1]cell{cellSlow}},
 		{RowButtonPassword, [4]cell{cellFast, cellOff, cellOff, cellFast}, [2]cell{cellFast, cellOff}, [1]cell{cellFast}},
 		{RowButtonReset, [4]cell{cellOff, cellOff, cellOff, cellOn}, [2]cell{cellOff, cellOn}, [1]cell{cellOnThenOff}},
 		{RowUpdating, [4]cell{cellFast, asIs, asIs, cellOff}, [2]cell{cellFast, cellOff}, [1]cell{cellFast}},
+		{RowFind, [4]cell{cellFind, cellFind, cellFind, cellFind}, [2]cell{cellFind, cellFind}, [1]cell{cellFind}},
 		{RowBooting, [4]cell{cellSlow, cellLease, cellOff, cellOff}, [2]cell{cellSlow, cellOff}, [1]cell{cellSlow}},
 		{RowDead, [4]cell{cellOff, cellOff, cellOff, cellOn}, [2]cell{cellOff, cellOn}, [1]cell{cellOff}},
-		{RowHeld, [4]cell{cellOn, cellOn, asIs, 2}, [2]cell{cellOn, 2}, [1]cell{2}},
-		{RowDiskFull, [4]cell{cellOn, cellOn, asIs, 4}, [2]cell{cellOn, 4}, [1]cell{4}},
-		{RowBacklog, [4]cell{cellOn, cellOn, cellSlow, 3}, [2]cell{cellOn, 3}, [1]cell{3}},
-		{RowRolledBack, [4]cell{cellOn, cellOn, asIs, 5}, [2]cell{cellOn, 5}, [1]cell{5}},
+		{RowHeld, [4]cell{cellOn, asIs, asIs, 2}, [2]cell{cellOn, 2}, [1]cell{2}},
+		{RowDiskFull, [4]cell{cellOn, asIs, asIs, 4}, [2]cell{cellOn, 4}, [1]cell{4}},
+		{RowBacklog, [4]cell{cellOn, asIs, cellSlow, 3}, [2]cell{cellOn, 3}, [1]cell{3}},
+		{RowRolledBack, [4]cell{cellOn, asIs, asIs, 5}, [2]cell{cellOn, 5}, [1]cell{5}},
 		{RowNoNetwork, [4]cell{cellOn, cellLink, cellOff, 1}, [2]cell{cellOn, 1}, [1]cell{1}},
-		{RowUpdateReady, [4]cell{cellDouble, cellOn, asIs, cellOff}, [2]cell{cellDouble, cellOff}, [1]cell{cellDouble}},
+		{RowUpdateReady, [4]cell{cellDouble, asIs, asIs, cellOff}, [2]cell{cellDouble, cellOff}, [1]cell{cellDouble}},
 		{RowHealthy, [4]cell{cellOn, cellOn, cellWink, cellOff}, [2]cell{cellWink, cellOff}, [1]cell{cellWink}},
 	}
 }
@@ -98,6 +104,8 @@ func (w cell) pattern(c Conditions) Pattern {
 		return Pattern{kind: wink}
 	case cellDouble:
 		return Pattern{kind: double}
+	case cellFind:
+		return Pattern{kind: find}
 	case cellOnThenOff:
 		return Pattern{kind: onThenOff}
 	case cellLease:
@@ -113,20 +121,7 @@ func (w cell) pattern(c Conditions) Pattern {
 	return Pattern{kind: off}
 }
 
-// active gives the rules that hold. long says that the network has been away
-// so long that held and waiting mail are seen as its consequences.
-func active(c Conditions, long bool) []rule {
-	return slices.DeleteFunc(rules(), func(r rule) bool {
-		return !c.holds(r.row) || long && (r.row == RowHeld || r.row == RowBacklog)
-	})
-}
-
-// Rows lists the rows that hold, highest priority first; RowHealthy is always
-// the last.
-func (c Conditions) Rows() []Row {
-	var rows []Row
-	for _, r := range active(c, false) {
-		rows = append(rows, r.row)
-	}
-	return rows
+// active gives the rules that hold.
+func active(c Conditions) []rule {
+	return slices.DeleteFunc(rules(), func(r rule) bool { return !c.holds(r.row) })
 }

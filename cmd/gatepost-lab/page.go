@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -61,19 +62,13 @@ func (p *page) post(ctx context.Context, path string, form url.Values) (status i
 }
 
 func (p *page) do(ctx context.Context, method, path string, form url.Values) (int, string, error) {
-	status, b, err := p.raw(ctx, method, path, form)
-	return status, text(b), err
-}
-
-// raw is what the browser gets; redirects are followed.
-func (p *page) raw(ctx context.Context, method, path string, form url.Values) (int, []byte, error) {
 	var body io.Reader
 	if form != nil {
 		body = strings.NewReader(form.Encode())
 	}
 	req, err := http.NewRequestWithContext(ctx, method, p.base+path, body)
 	if err != nil {
-		return 0, nil, err
+		return 0, "", err
 	}
 	if form != nil {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -82,12 +77,40 @@ func (p *page) raw(ctx context.Context, method, path string, form url.Values) (i
 	}
 	resp, err := p.http.Do(req)
 	if err != nil {
-		return 0, nil, err
+		return 0, "", err
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, 4<<20))
-	return resp.StatusCode, b, err
+	return resp.StatusCode, text(b), err
 }
+
+// raw sends a form and returns the answer as it is.
+func (p *page) raw(ctx context.Context, path, kind string, form []byte) (int, string, error) {
+	method := http.MethodGet
+	if form != nil {
+		method = http.MethodPost
+	}
+	req, err := http.NewRequestWithContext(ctx, method, p.base+path, bytes.NewReader(form))
+	if err != nil {
+		return 0, "", err
+	}
+	req.Header.Set("Content-Type", kind)
+	req.Header.Set("Origin", p.base)
+	req.Header.Set("Sec-Fetch-Site", "same-origin")
+	resp, err := p.http.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 8<<20))
+	return resp.StatusCode, string(b), err
+}
+
+var (
+	inTextarea = regexp.MustCompile(`(?s)<textarea[^>]*>\n?(.*?)</textarea>`)
+	inHash     = regexp.MustCompile(`<code>([0-9a-f]{64})</code>`)
+	inTrial    = regexp.MustCompile(`name="trial" value="([^"]+)"`)
+)
 
 // The owner of the box.
 const (

@@ -22,6 +22,8 @@ import (
 // rigConfig says what to put together.
 type rigConfig struct {
 	Image string // folder of the image's artefacts
+	Board string // of qemu.Config
+	DTB   string // of qemu.Config
 	Disk  string // data disk, "" for none
 	NBD   string // socket of the data disk's server, in place of Disk
 	// Off leaves the guest switched off until SwitchOn.
@@ -119,6 +121,7 @@ func startRig(ctx context.Context, c rigConfig) (*rig, error) {
 	g.Go(func() error { return r.Wire.Run(gctx, ln) })
 	g.Go(func() error { return r.Lab.Run(gctx) })
 	r.boot = qemu.Config{
+		Board: c.Board, DTB: c.DTB,
 		Kernel: filepath.Join(c.Image, image.KernelName), Initrd: filepath.Join(c.Image, image.InitrdName),
 		MemoryMB: c.MemoryMB, Network: socket, Disk: c.Disk, NBD: c.NBD, Time: c.Time, OnLine: c.OnLine,
 	}

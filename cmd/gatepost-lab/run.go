@@ -21,7 +21,7 @@ import (
 
 // Folders below the module's root.
 const (
-	imageDir = "build/image"
+	imageDir = "build/direct"
 	runDir   = "build/lab"
 )
 
@@ -104,7 +104,7 @@ func buildImage(ctx context.Context, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	m, err := image.Build(ctx, image.Spec{Source: ".", Out: imageDir, Profile: profile, Reuse: true, Progress: stdout})
+	m, err := image.Build(ctx, image.Spec{Source: ".", Out: imageDir, Profile: profile, DirectOnly: true, Reuse: true, Progress: stdout})
 	if err != nil {
 		return fmt.Errorf("image: %w", err)
 	}

@@ -1,9 +1,12 @@
-// Package disk makes the box's data disk: an ext4 file system, in a sparse
-// file, that is the same byte for byte for the same Spec.
+// Package disk makes the disk of a new box (Card: a partition table, the boot
+// partition and the data partition, laid out as package layout says) and data
+// file systems by themselves: an ext4, in a sparse file. The same Card or Spec
+// gives the same bytes.
 //
-// It calls mke2fs and debugfs (Debian package e2fsprogs), because a file
+// The partition table and the boot partition's FAT32 are written by go-diskfs.
+// For ext4 it calls mke2fs and debugfs (Debian package e2fsprogs), because a file
 // system that is to survive power cuts should be written by the program that
-// its kernel driver is tested with. The driver finds the disk by its label.
+// its kernel driver is tested with.
 package disk
 
 import (
@@ -21,10 +24,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-)
 
-// Label is the file system's label, by which PID 1 finds the data disk.
-const Label = "gpdata"
+	"gatepost/image/layout"
+)
 
 // DefaultSize is the size of a new data disk, in bytes. The file is sparse.
 const DefaultSize = 256 << 20
@@ -32,12 +34,17 @@ const DefaultSize = 256 << 20
 // minSize is the least that holds the journal and something beside it.
 const minSize = 16 << 20
 
-// Fixed ids: a random one would make each build another. PID 1 finds the
-// disk by its label, so two boxes may have the same.
-const (
-	uuid     = "8f0a4b1e-6d1c-4e37-9a52-67617465706f"
-	hashSeed = "2c7d9e50-3b84-4f16-8d0b-706f73746770"
-)
+// hashSeed is fixed as the ids in package layout are: a random one would make
+// each build another.
+const hashSeed = "2c7d9e50-3b84-4f16-8d0b-706f73746770"
+
+// journalMB is the size of the journal in MB. It does not grow with the file
+// system, so it is what a large disk needs, not what mke2fs gives a small one.
+const journalMB = "8"
+
+// growBlocks is how many blocks of 4 KiB the kernel can make of the mounted
+// file system before it has to change its form: 2 TiB, the largest card.
+const growBlocks = "536870912"
 
 // A Spec describes the disk.
 type Spec struct {
@@ -88,8 +95,8 @@ func Create(ctx context.Context, name string, s Spec) (err error) {
 		return fmt.Errorf("disk: %w", err)
 	}
 	if err := s.tool(ctx, nil, "mke2fs", "-q", "-F", "-t", "ext4", "-O", features,
-		"-b", "4096", "-I", "256", "-m", "2", "-L", Label, "-U", uuid,
-		"-E", "hash_seed="+hashSeed+",root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0,nodiscard",
+		"-b", "4096", "-I", "256", "-m", "2", "-L", layout.DataLabel, "-U", layout.DataUUID, "-J", "size="+journalMB,
+		"-E", "hash_seed="+hashSeed+",resize="+growBlocks+",root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0,nodiscard",
 		"-d", content, img); err != nil {
 		return err
 	}
@@ -199,6 +206,33 @@ func (s Spec) tool(ctx context.Context, stdin []byte, name string, args ...strin
 	return nil
 }
 
+// Version gives the version of mke2fs, which decides the bytes of the file
+// systems.
+func Version(ctx context.Context) (string, error) {
+	program, err := find("mke2fs")
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, program, "-V")
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("disk: mke2fs -V: %w: %s", err, bytes.TrimSpace(out))
+	}
+	// The first line is "mke2fs 1.47.0 (5-Feb-2023)".
+	if f := strings.Fields(string(out)); len(f) > 1 && f[0] == "mke2fs" {
+		return f[1], nil
+	}
+	return "", fmt.Errorf("disk: mke2fs -V tells no version: %s", bytes.TrimSpace(out))
+}
+
+// packages names where the programs are from that this package and its tests
+// call.
+var packages = map[string]string{
+	"mke2fs": "e2fsprogs", "debugfs": "e2fsprogs", "e2fsck": "e2fsprogs", "dumpe2fs": "e2fsprogs", "resize2fs": "e2fsprogs",
+	"sgdisk": "gdisk", "fsck.vfat": "dosfstools", "mdir": "mtools", "mtype": "mtools",
+}
+
 // find looks where ordinary users' PATH does not.
 func find(name string) (string, error) {
 	if p, err := exec.LookPath(name); err == nil {
@@ -209,7 +243,7 @@ func find(name string) (string, error) {
 			return p, nil
 		}
 	}
-	return "", fmt.Errorf("disk: %s is not installed (Debian package e2fsprogs)", name)
+	return "", fmt.Errorf("disk: %s is not installed (Debian package %s)", name, packages[name])
 }
 
 // sparse makes a file of this size that takes no space.

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"gatepost/image/layout"
 )
 
 func spec() Spec {
@@ -21,9 +23,9 @@ func spec() Spec {
 	}
 }
 
-func needTools(t *testing.T) {
+func needTools(t *testing.T, names ...string) {
 	t.Helper()
-	for _, name := range []string{"mke2fs", "debugfs", "e2fsck"} {
+	for _, name := range names {
 		if _, err := find(name); err != nil {
 			if os.Getenv("CI") != "" {
 				t.Fatal(err) // make test installs it: here a skip would hide the check
@@ -50,7 +52,7 @@ func ask(t *testing.T, name string, args ...string) string {
 }
 
 func TestDisk(t *testing.T) {
-	needTools(t)
+	needTools(t, "mke2fs", "debugfs", "e2fsck")
 	img := filepath.Join(t.TempDir(), "disk.img")
 	if err := Create(t.Context(), img, spec()); err != nil {
 		t.Fatal(err)
@@ -63,7 +65,7 @@ func TestDisk(t *testing.T) {
 		t.Errorf("the file takes %d bytes, want it sparse", used)
 	}
 	ask(t, "e2fsck", "-fn", img) // ends with an error unless the disk is clean
-	if got := ask(t, "debugfs", "-R", "show_super_stats -h", img); !strings.Contains(got, "volume name:   "+Label) ||
+	if got := ask(t, "debugfs", "-R", "show_super_stats -h", img); !strings.Contains(got, "volume name:   "+layout.DataLabel) ||
 		!strings.Contains(got, "metadata_csum") || !strings.Contains(got, "has_journal") {
 		t.Errorf("got %s, want the label, checksums and a journal", got)
 	}
@@ -87,7 +89,7 @@ func TestDisk(t *testing.T) {
 }
 
 func TestSameSpecGivesSameBytes(t *testing.T) {
-	needTools(t)
+	needTools(t, "mke2fs", "debugfs", "e2fsck")
 	var images [][]byte
 	for range 2 {
 		img := filepath.Join(t.TempDir(), "disk.img")
@@ -110,7 +112,7 @@ func TestSameSpecGivesSameBytes(t *testing.T) {
 }
 
 func TestMistakes(t *testing.T) {
-	needTools(t)
+	needTools(t, "mke2fs", "debugfs", "e2fsck")
 	for _, tt := range []struct {
 		name string
 		spec Spec

@@ -3,7 +3,8 @@
 // for the same input on any machine.
 //
 // It holds one executable, /init. There is no shell and no second program;
-// the other regular files are kernel modules and the list of their order.
+// the other regular files are kernel modules, the list of their order, and
+// the data file system as it is before anything is in it.
 // Everything belongs to root, and every time stamp is zero.
 //
 // It does not choose modules (package kernel does) and does not build the
@@ -20,6 +21,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/u-root/u-root/pkg/cpio"
+
+	"gatepost/image/layout"
 )
 
 // Where PID 1 finds the modules.
@@ -37,6 +40,9 @@ type Content struct {
 	Init []byte
 	// Modules are the kernel modules in the order in which to load them.
 	Modules []Module
+	// DataTemplate is the compressed file system that goes to
+	// layout.DataTemplate.
+	DataTemplate []byte
 }
 
 // A Module is one kernel module's file.
@@ -47,19 +53,22 @@ type Module struct {
 
 // Modes of what is in the archive.
 const (
-	dirMode    = 0o755
-	initMode   = 0o755
-	moduleMode = 0o444
-	ttyMode    = 0o600
+	dirMode  = 0o755
+	initMode = 0o755
+	fileMode = 0o444
+	ttyMode  = 0o600
 )
 
 // folders are the empty folders that PID 1 mounts on or writes into.
-var folders = []string{"data", "dev", "etc", "lib", "lib/modules", "proc", "run", "sys", "tmp"}
+var folders = []string{"data", "dev", "etc", "etc/gatepost", "lib", "lib/modules", "proc", "run", "sys", "tmp"}
 
 // records lists the archive's entries, parents before children.
 func (c Content) records() ([]cpio.Record, error) {
 	if len(c.Init) == 0 {
 		return nil, errors.New("initramfs: no init")
+	}
+	if len(c.DataTemplate) == 0 {
+		return nil, errors.New("initramfs: no data file system")
 	}
 	var records []cpio.Record
 	for _, dir := range folders {
@@ -68,7 +77,8 @@ func (c Content) records() ([]cpio.Record, error) {
 	// The kernel opens /dev/console for PID 1 before PID 1 can mount /dev.
 	records = append(records,
 		cpio.CharDev("dev/console", ttyMode, 5, 1),
-		cpio.StaticFile("init", string(c.Init), initMode))
+		cpio.StaticFile("init", string(c.Init), initMode),
+		cpio.StaticFile(strings.TrimPrefix(layout.DataTemplate, "/"), string(c.DataTemplate), fileMode))
 	var list strings.Builder
 	seen := map[string]bool{}
 	for _, m := range c.Modules {
@@ -82,9 +92,9 @@ func (c Content) records() ([]cpio.Record, error) {
 		seen[m.Name] = true
 		list.WriteString(m.Name + "\n")
 		records = append(records,
-			cpio.StaticFile(strings.TrimPrefix(path.Join(ModuleDir, m.Name), "/"), string(m.Data), moduleMode))
+			cpio.StaticFile(strings.TrimPrefix(path.Join(ModuleDir, m.Name), "/"), string(m.Data), fileMode))
 	}
-	records = append(records, cpio.StaticFile(strings.TrimPrefix(ModuleList, "/"), list.String(), moduleMode))
+	records = append(records, cpio.StaticFile(strings.TrimPrefix(ModuleList, "/"), list.String(), fileMode))
 	cpio.MakeAllReproducible(records)
 	return records, nil
 }

@@ -21,6 +21,7 @@ func content() Content {
 			{"ext4.ko", []byte("second")},
 			{"b.ko.xz", []byte("third")},
 		},
+		DataTemplate: []byte("a file system"),
 	}
 }
 
@@ -84,7 +85,7 @@ func TestWhatIsInTheArchive(t *testing.T) {
 	if !slices.Equal(executables, []string{"init"}) {
 		t.Errorf("got executables %v, want init alone", executables)
 	}
-	want := []string{"init", "lib/modules/virtio.ko", "lib/modules/ext4.ko", "lib/modules/b.ko.xz", "lib/modules.list"}
+	want := []string{"init", "etc/gatepost/data.ext4.zst", "lib/modules/virtio.ko", "lib/modules/ext4.ko", "lib/modules/b.ko.xz", "lib/modules.list"}
 	if !slices.Equal(files, want) {
 		t.Errorf("got files %v, want %v", files, want)
 	}
@@ -110,6 +111,30 @@ func TestWhatIsInTheArchive(t *testing.T) {
 	}
 	if !seen["dev/console"] {
 		t.Error("no dev/console")
+	}
+}
+
+func TestList(t *testing.T) {
+	c := content()
+	var b bytes.Buffer
+	if _, err := c.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	files, err := List(b.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) != 6 || files[0].Name != "init" || !files[0].Executable || files[0].Size != int64(len(c.Init)) ||
+		string(files[0].Head) != "program program " {
+		t.Errorf("got %+v, want init and its head first", files)
+	}
+	for _, f := range files[1:] {
+		if f.Executable {
+			t.Errorf("%s is executable", f.Name)
+		}
+	}
+	if _, err := List(b.Bytes()[:b.Len()/2]); err == nil {
+		t.Error("half an archive is listed without an error")
 	}
 }
 
@@ -139,6 +164,7 @@ func TestBadContent(t *testing.T) {
 		want string
 	}{
 		{func(c *Content) { c.Init = nil }, "no init"},
+		{func(c *Content) { c.DataTemplate = nil }, "no data file system"},
 		{func(c *Content) { c.Modules[1].Name = "virtio.ko" }, "twice"},
 		{func(c *Content) { c.Modules[1].Name = "../init" }, "name of a module"},
 		{func(c *Content) { c.Modules[1].Name = "a\nb.ko" }, "name of a module"},

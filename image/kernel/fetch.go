@@ -21,6 +21,11 @@ type Config struct {
 	// Cache is the folder for packages and what was unpacked from them;
 	// "" means gatepost in os.UserCacheDir.
 	Cache string
+	// WithStub says that the boot stub is wanted too.
+	WithStub bool
+	// DeviceTree is the device tree that is wanted, such as broadcom/x.dtb;
+	// "" means none.
+	DeviceTree string
 	// Progress gets lines for people; nil discards them.
 	Progress io.Writer
 	// Now tells the time; nil means time.Now.
@@ -52,7 +57,7 @@ func (c Config) debs() string { return filepath.Join(c.Cache, "debs") }
 
 func (c Config) deb(p Package) string { return filepath.Join(c.debs(), p.SHA256+".deb") }
 
-// A Fetched is a kernel package on disk.
+// A Fetched is a package on disk.
 type Fetched struct {
 	Package Package
 	Path    string
@@ -65,26 +70,67 @@ type Fetched struct {
 // Differs tells whether the lock file's package had to be replaced.
 func (f Fetched) Differs() bool { return f.Package.SHA256 != f.Locked.SHA256 }
 
-// Fetch puts the locked kernel package into the cache, or, when no mirror has
-// it any more, the newest one that apt vouches for. It needs the network only
-// when the cache has neither.
-func Fetch(ctx context.Context, c Config) (Fetched, error) {
-	c, err := c.withDefaults()
+// Fetch puts the locked kernel package into the cache, and the boot stub's if
+// it is wanted (else stub is the zero value); or, when no mirror has one any
+// more, the newest that apt vouches for. It needs the network only when the
+// cache has neither. A lock file without the stub that is wanted is ErrNoStub.
+func Fetch(ctx context.Context, c Config) (kernel, stub Fetched, err error) {
+	c, err = c.withDefaults()
 	if err != nil {
-		return Fetched{}, err
+		return kernel, stub, err
 	}
 	lock, err := ReadLock(c.Lock)
 	if err != nil {
-		return Fetched{}, err
+		return kernel, stub, err
 	}
-	f, err := c.fetch(ctx, lock.Package)
-	if err != nil {
-		return Fetched{}, fmt.Errorf("kernel: %w", err)
+	if c.WithStub && lock.Stub == (Package{}) {
+		return kernel, stub, fmt.Errorf("kernel lock %s: %w", c.Lock, ErrNoStub)
 	}
-	if f.Differs() {
-		fmt.Fprintf(c.Progress, differs, f.Locked, f.Package)
+	s := source{Config: c}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if kernel, err = s.fetch(ctx, lock.Kernel, (*apt).concrete); err != nil {
+		return kernel, stub, fmt.Errorf("kernel: %w", err)
 	}
-	return f, nil
+	if c.WithStub {
+		if stub, err = s.fetch(ctx, lock.Stub, stubName); err != nil {
+			return kernel, stub, fmt.Errorf("kernel: %w", err)
+		}
+	}
+	for _, f := range []Fetched{kernel, stub} {
+		if f.Differs() {
+			fmt.Fprintf(c.Progress, differs, f.Locked, f.Package)
+		}
+	}
+	return kernel, stub, nil
+}
+
+// stubName is for the stub what concrete is for the kernel.
+func stubName(*apt, context.Context) (string, error) { return StubPackage, nil }
+
+// A source is the machine's apt, prepared when it is first needed: most builds
+// find all in the cache.
+type source struct {
+	Config
+	apt       *apt
+	complaint string // what apt said of the lists that it fetched
+}
+
+func (s *source) open(ctx context.Context) (err error) {
+	if s.apt != nil {
+		return nil
+	}
+	if s.apt, err = newApt(ctx, s.Cache, s.Progress); err != nil {
+		return err
+	}
+	s.complaint, err = s.apt.update(ctx)
+	return err
+}
+
+func (s *source) close() error {
+	if s.apt == nil {
+		return nil
+	}
+	return s.apt.close()
 }
 
 // differs is what a user must not miss.
@@ -99,36 +145,32 @@ To lock the newer package:  make lock   (or: gatepost-image lock)
 
 `
 
-func (c Config) fetch(ctx context.Context, locked Package) (Fetched, error) {
-	if c.have(locked) {
-		return Fetched{Package: locked, Path: c.deb(locked), Locked: locked}, nil
+// fetch gets one package; name asks apt what its newest version is called.
+func (s *source) fetch(ctx context.Context, locked Package, name func(*apt, context.Context) (string, error)) (Fetched, error) {
+	if s.have(locked) {
+		return Fetched{Package: locked, Path: s.deb(locked), Locked: locked}, nil
 	}
-	stand, fresh, found := c.substitute(locked)
+	stand, fresh, found := s.substitute(locked)
 	if found && fresh {
-		return Fetched{Package: stand, Path: c.deb(stand), Locked: locked}, nil
+		return Fetched{Package: stand, Path: s.deb(stand), Locked: locked}, nil
 	}
-	got, err := c.download(ctx, locked)
+	got, err := s.download(ctx, locked, name)
 	if err != nil && found && ctx.Err() == nil {
-		fmt.Fprintf(c.Progress, "kernel: %v\nkernel: going on with %s from the cache\n", err, stand)
-		return Fetched{Package: stand, Path: c.deb(stand), Locked: locked}, nil
+		fmt.Fprintf(s.Progress, "kernel: %v\nkernel: going on with %s from the cache\n", err, stand)
+		return Fetched{Package: stand, Path: s.deb(stand), Locked: locked}, nil
 	}
 	if err != nil {
 		return Fetched{}, err
 	}
-	return Fetched{Package: got, Path: c.deb(got), Locked: locked}, nil
+	return Fetched{Package: got, Path: s.deb(got), Locked: locked}, nil
 }
 
 // download gets the locked package, or the newest, by apt.
-func (c Config) download(ctx context.Context, locked Package) (got Package, err error) {
-	a, err := newApt(ctx, c.Cache, c.Progress)
-	if err != nil {
+func (s *source) download(ctx context.Context, locked Package, name func(*apt, context.Context) (string, error)) (got Package, err error) {
+	if err := s.open(ctx); err != nil {
 		return Package{}, err
 	}
-	defer func() { err = errors.Join(err, a.close()) }()
-	complaint, err := a.update(ctx)
-	if err != nil {
-		return Package{}, err
-	}
+	a := s.apt
 	offered, err := a.versions(ctx, locked.Name)
 	if err == nil {
 		for _, p := range offered {
@@ -140,40 +182,41 @@ func (c Config) download(ctx context.Context, locked Package) (got Package, err 
 					"the same version must not have two; if you trust the mirror, run: gatepost-image lock",
 					p, p.SHA256, locked.SHA256)
 			}
-			return locked, c.obtain(locked, func(to string) error { return a.download(ctx, locked, to) })
+			return locked, s.obtain(locked, func(to string) error { return a.download(ctx, locked, to) })
 		}
 	}
-	fmt.Fprintf(c.Progress, "kernel: %s is no longer in the package lists; looking into the pool\n", locked)
-	if err := c.obtain(locked, func(to string) error { return a.downloadFromPool(ctx, locked, to) }); err == nil {
+	fmt.Fprintf(s.Progress, "kernel: %s is no longer in the package lists; looking into the pool\n", locked)
+	if err := s.obtain(locked, func(to string) error { return a.downloadFromPool(ctx, locked, to) }); err == nil {
 		return locked, nil
 	} else if ctx.Err() != nil {
 		return Package{}, err
 	}
-	p, err := c.newest(ctx, a, complaint)
+	p, err := s.newest(ctx, name)
 	if err != nil {
 		return Package{}, err
 	}
 	if p.SHA256 == locked.SHA256 {
 		return p, nil
 	}
-	return p, c.noteSubstitute(locked, p)
+	return p, s.noteSubstitute(locked, p)
 }
 
-// newest downloads the kernel package that Debian names now.
-func (c Config) newest(ctx context.Context, a *apt, complaint string) (Package, error) {
-	name, err := a.concrete(ctx)
-	if err != nil {
-		return Package{}, fmt.Errorf("apt offers no Debian kernel for %s: %w\n%s\n"+
-			"(the machine's apt sources must name Debian 12 with its main component)", Architecture, err, complaint)
+// newest downloads the package that Debian names now.
+func (s *source) newest(ctx context.Context, name func(*apt, context.Context) (string, error)) (Package, error) {
+	a := s.apt
+	var p Package
+	concrete, err := name(a, ctx)
+	if err == nil {
+		p, err = a.candidate(ctx, concrete)
 	}
-	p, err := a.candidate(ctx, name)
 	if err != nil {
-		return Package{}, err
+		return Package{}, fmt.Errorf("apt offers no Debian kernel or boot stub for %s: %w\n%s\n"+
+			"(the machine's apt sources must name Debian 12 with its main component)", Architecture, err, s.complaint)
 	}
-	if c.have(p) {
+	if s.have(p) {
 		return p, nil
 	}
-	return p, c.obtain(p, func(to string) error { return a.download(ctx, p, to) })
+	return p, s.obtain(p, func(to string) error { return a.download(ctx, p, to) })
 }
 
 // obtain runs get with an empty folder, checks the one .deb that it left
@@ -244,30 +287,29 @@ func (c Config) noteSubstitute(locked, p Package) error {
 	return writeWhole(c.standFile(locked), data)
 }
 
-// Relock finds the newest kernel package that apt vouches for, downloads it
-// and writes it to the lock file. It returns what was locked before (the zero
+// Relock finds the newest packages that apt vouches for, downloads them and
+// writes them to the lock file. It returns what was locked before (the zero
 // value if nothing was) and what is now.
-func Relock(ctx context.Context, c Config) (before, now Package, err error) {
+func Relock(ctx context.Context, c Config) (before, now Lock, err error) {
 	if c, err = c.withDefaults(); err != nil {
 		return before, now, err
 	}
-	old, err := ReadLock(c.Lock)
+	before, err = ReadLock(c.Lock)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		fmt.Fprintf(c.Progress, "kernel: the old lock is of no use: %v\n", err)
 	}
-	a, err := newApt(ctx, c.Cache, c.Progress)
-	if err != nil {
-		return old.Package, now, err
+	s := source{Config: c}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err := s.open(ctx); err != nil {
+		return before, now, fmt.Errorf("kernel: %w", err)
 	}
-	defer func() { err = errors.Join(err, a.close()) }()
-	complaint, err := a.update(ctx)
-	if err != nil {
-		return old.Package, now, err
+	if now.Kernel, err = s.newest(ctx, (*apt).concrete); err != nil {
+		return before, now, fmt.Errorf("kernel: %w", err)
 	}
-	if now, err = c.newest(ctx, a, complaint); err != nil {
-		return old.Package, now, fmt.Errorf("kernel: %w", err)
+	if now.Stub, err = s.newest(ctx, stubName); err != nil {
+		return before, now, fmt.Errorf("kernel: %w", err)
 	}
-	return old.Package, now, Lock{Package: now}.Write(c.Lock)
+	return before, now, now.Write(c.Lock)
 }
 
 // digest gives the size and the SHA-256 of a file.

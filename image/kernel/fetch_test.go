@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,7 +33,7 @@ func newSite(t *testing.T) *site {
 		Progress: s.said, Now: func() time.Time { return s.clock },
 	}
 	s.locked = s.offer(oldName, oldVersion, smallKernel(t, "6.1.0-1-arm64"))
-	if err := (Lock{Package: s.locked}).Write(s.Lock); err != nil {
+	if err := (Lock{Kernel: s.locked}).Write(s.Lock); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -42,7 +43,7 @@ func newSite(t *testing.T) *site {
 func (s *site) fetch(t *testing.T) Fetched {
 	t.Helper()
 	s.said.Reset()
-	f, err := Fetch(t.Context(), s.Config)
+	f, _, err := Fetch(t.Context(), s.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +149,7 @@ func TestFetchFails(t *testing.T) {
 		s := newSite(t)
 		s.remove("show")
 		s.write("complaint", "E: the complaint of apt\n")
-		_, err := Fetch(t.Context(), s.Config)
+		_, _, err := Fetch(t.Context(), s.Config)
 		if err == nil || !strings.Contains(err.Error(), "the complaint of apt") {
 			t.Errorf("got %v, want apt's complaint", err)
 		}
@@ -156,7 +157,7 @@ func TestFetchFails(t *testing.T) {
 	t.Run("another file of the same version", func(t *testing.T) {
 		s := newSite(t)
 		s.offer(oldName, oldVersion, smallKernel(t, "6.1.0-666-arm64"))
-		_, err := Fetch(t.Context(), s.Config)
+		_, _, err := Fetch(t.Context(), s.Config)
 		if err == nil || !strings.Contains(err.Error(), "must not have two") {
 			t.Errorf("got %v, want a refusal", err)
 		}
@@ -164,7 +165,7 @@ func TestFetchFails(t *testing.T) {
 	t.Run("a file that is not what the lists say", func(t *testing.T) {
 		s := newSite(t)
 		s.write("index/"+oldName+"="+oldVersion, "something else")
-		_, err := Fetch(t.Context(), s.Config)
+		_, _, err := Fetch(t.Context(), s.Config)
 		if err == nil || !strings.Contains(err.Error(), s.locked.SHA256) {
 			t.Errorf("got %v, want both digests", err)
 		}
@@ -179,14 +180,14 @@ func TestFetchFails(t *testing.T) {
 	t.Run("no apt", func(t *testing.T) {
 		s := newSite(t)
 		t.Setenv("PATH", filepath.Join(s.dir, "empty"))
-		if _, err := Fetch(t.Context(), s.Config); err == nil || !strings.Contains(err.Error(), "apt-get was not found") {
+		if _, _, err := Fetch(t.Context(), s.Config); err == nil || !strings.Contains(err.Error(), "apt-get was not found") {
 			t.Errorf("got %v, want a word about apt", err)
 		}
 	})
 	t.Run("no lock file", func(t *testing.T) {
 		s := newSite(t)
 		s.remove("lock.json")
-		if _, err := Fetch(t.Context(), s.Config); !os.IsNotExist(unwrapAll(err)) {
+		if _, _, err := Fetch(t.Context(), s.Config); !os.IsNotExist(unwrapAll(err)) {
 			t.Errorf("got %v, want the missing file", err)
 		}
 	})
@@ -208,16 +209,20 @@ func unwrapAll(err error) error {
 func TestRelock(t *testing.T) {
 	s := newSite(t)
 	newer := s.offer(newName, newVersion, smallKernel(t, "6.1.0-2-arm64"))
+	want := Lock{Kernel: newer, Stub: s.offerStub("252.1-1", "stub")}
 	before, now, err := Relock(t.Context(), s.Config)
-	if err != nil || before != s.locked || now != newer {
-		t.Fatalf("got %v to %v, %v, want %v to %v", before, now, err, s.locked, newer)
+	if err != nil || before != (Lock{Kernel: s.locked}) || now != want {
+		t.Fatalf("got %v to %v, %v, want %v to %v", before, now, err, s.locked, want)
+	}
+	if got := s.log(); strings.Count(got, "update") != 1 {
+		t.Errorf("apt was asked for %q, want one update for both packages", got)
 	}
 	if f := s.fetch(t); f.Differs() || f.Package != newer {
 		t.Errorf("after Relock got %v, want %v as locked", f.Package, newer)
 	}
 	// A lock file that is broken is replaced.
 	s.write("lock.json", "{broken")
-	if _, now, err = Relock(t.Context(), s.Config); err != nil || now != newer {
+	if _, now, err = Relock(t.Context(), s.Config); err != nil || now != want {
 		t.Errorf("with a broken lock got %v, %v", now, err)
 	}
 }
@@ -248,6 +253,26 @@ func TestGet(t *testing.T) {
 	}
 	if data, err := os.ReadFile(k.Image.Path); err != nil || string(data) != "kernel 6.1.0-1-arm64" {
 		t.Errorf("got kernel %q, %v", data, err)
+	}
+	if data, err := os.ReadFile(k.Copyright.Path); err != nil || string(data) != "rights of 6.1.0-1-arm64" {
+		t.Errorf("got copyright %q, %v", data, err)
+	}
+	if k.Stub != nil {
+		t.Error("got a boot stub that nobody asked for")
+	}
+	if k.DeviceTree.Name != "" {
+		t.Errorf("got device tree %v, want none", k.DeviceTree)
+	}
+	withTree := s.Config
+	withTree.DeviceTree = "maker/board.dtb"
+	if k, err := Get(t.Context(), withTree, roots); err != nil {
+		t.Error(err)
+	} else if data, err := os.ReadFile(k.DeviceTree.Path); err != nil || string(data) != "tree" || len(k.Modules) != len(want) {
+		t.Errorf("got device tree %q, %v, and %d modules", data, err, len(k.Modules))
+	}
+	withTree.DeviceTree = "maker/other.dtb"
+	if _, err := Get(t.Context(), withTree, roots); err == nil || !strings.Contains(err.Error(), "no device tree maker/other.dtb") {
+		t.Errorf("got %v, want the device tree that is missing", err)
 	}
 	if k.ModulesSize() <= 0 {
 		t.Error("the modules have no size")
@@ -283,5 +308,75 @@ func TestGetSaysWhichModuleIsMissing(t *testing.T) {
 	s := newSite(t)
 	if _, err := Get(t.Context(), s.Config, []string{"zfs"}); err == nil || !strings.Contains(err.Error(), "no module zfs") {
 		t.Errorf("got %v, want the module's name", err)
+	}
+}
+
+func TestGetWithStub(t *testing.T) {
+	s := newSite(t)
+	s.WithStub = true
+	roots := []string{"ext4"}
+	if _, err := Get(t.Context(), s.Config, roots); !errors.Is(err, ErrNoStub) {
+		t.Errorf("a lock file of the first form: got %v, want %v", err, ErrNoStub)
+	}
+	stub := s.offerStub("252.1-1", "the stub")
+	if err := (Lock{Kernel: s.locked, Stub: stub}).Write(s.Lock); err != nil {
+		t.Fatal(err)
+	}
+	s.log()
+	k, err := Get(t.Context(), s.Config, roots)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(k.Stub.Program) != "the stub" || string(k.Stub.Copyright) != "rights of the stub" || k.Stub.Package != stub {
+		t.Errorf("got stub %+v", k.Stub)
+	}
+	if got := s.log(); strings.Count(got, "update") != 1 || strings.Count(got, "download") != 2 {
+		t.Errorf("apt was asked for %q, want one update and two packages", got)
+	}
+
+	// Debian goes on: both packages leave the lists and the pool. An old lock
+	// file is still good, by the cache and without a network.
+	s.offer(newName, newVersion, smallKernel(t, "6.1.0-2-arm64"))
+	s.offerStub("252.2-1", "a newer stub")
+	s.write("complaint", "W: Failed to fetch\n")
+	if err := os.RemoveAll(filepath.Join(s.Cache, "kernels")); err != nil {
+		t.Fatal(err)
+	}
+	s.said.Reset()
+	k, err = Get(t.Context(), s.Config, roots)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k.Differs() || k.Stub.Differs() || k.Release != "6.1.0-1-arm64" || string(k.Stub.Program) != "the stub" {
+		t.Errorf("got %v and %v, want what was locked", k.Package, k.Stub.Package)
+	}
+	if got := s.log(); got != "" {
+		t.Errorf("apt was asked for %q, want nothing", got)
+	}
+
+	// With an empty cache the newer packages stand in, and it is said loudly.
+	if err := os.RemoveAll(s.Cache); err != nil {
+		t.Fatal(err)
+	}
+	if k, err = Get(t.Context(), s.Config, roots); err != nil || !k.Stub.Differs() || string(k.Stub.Program) != "a newer stub" {
+		t.Errorf("got %+v, %v, want the newer stub", k.Stub, err)
+	}
+	if got := s.said.String(); strings.Count(got, "DIFFERS") != 2 || !strings.Contains(got, "252.2-1") {
+		t.Errorf("said %q, want a word about each package", got)
+	}
+}
+
+func TestBadStubPackages(t *testing.T) {
+	s := newSite(t)
+	s.WithStub = true
+	other := fakeDeb(t, "x", nil)
+	p := describe(StubPackage, "252.1-1", other)
+	s.write("index/"+p.Name+"="+p.Version, string(other))
+	s.show(p)
+	if err := (Lock{Kernel: s.locked, Stub: p}).Write(s.Lock); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Get(t.Context(), s.Config, nil); err == nil || !strings.Contains(err.Error(), stubFile) {
+		t.Errorf("got %v, want the name of the file that is missing", err)
 	}
 }

@@ -8,8 +8,10 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -46,20 +48,30 @@ func module(t *testing.T, name string, entries ...string) []byte {
 // fakeDeb is what the fake dpkg-deb takes for a package: a bare tar archive.
 func fakeDeb(t *testing.T, release string, files map[string][]byte) []byte {
 	t.Helper()
+	all := map[string][]byte{
+		"./boot/vmlinuz-" + release:                             []byte("kernel " + release),
+		"./usr/lib/linux-image-" + release + "/maker/board.dtb": []byte("tree"),
+		"./boot/System.map-" + release:                          []byte("not wanted"),
+		"./usr/share/doc/linux-image-" + release + "/copyright": []byte("rights of " + release),
+	}
+	for name, data := range files {
+		all["./lib/modules/"+release+"/"+name] = data
+	}
+	return tarball(t, all)
+}
+
+func tarball(t *testing.T, files map[string][]byte) []byte {
+	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	add := func(name string, data []byte) {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		data := files[name]
 		if err := w.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(data))}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := w.Write(data); err != nil {
 			t.Fatal(err)
 		}
-	}
-	add("./boot/vmlinuz-"+release, []byte("kernel "+release))
-	add("./boot/System.map-"+release, []byte("not wanted"))
-	for name, data := range files {
-		add("./lib/modules/"+release+"/"+name, data)
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
@@ -175,7 +187,24 @@ func (m *mirror) offer(name, version string, deb []byte) Package {
 	p := describe(name, version, deb)
 	m.write("index/"+name+"="+version, string(deb))
 	m.write("show/"+Meta, fmt.Sprintf("Package: %s\nDepends: %s (= %s), other\n", Meta, name, version))
-	m.write("show/"+name, fmt.Sprintf("Package: %s\nVersion: %s\nFilename: %s\nSize: %d\nSHA256: %s\nDescription: x\n lines\n\n",
-		name, version, p.Filename, p.Size, p.SHA256))
+	m.show(p)
 	return p
+}
+
+// offerStub adds a boot stub to the lists.
+func (m *mirror) offerStub(version, program string) Package {
+	m.t.Helper()
+	deb := tarball(m.t, map[string][]byte{
+		"./" + stubFile: []byte(program), "./usr/share/doc/" + StubPackage + "/copyright": []byte("rights of the stub"),
+	})
+	p := describe(StubPackage, version, deb)
+	m.write("index/"+p.Name+"="+version, string(deb))
+	m.show(p)
+	return p
+}
+
+func (m *mirror) show(p Package) {
+	m.t.Helper()
+	m.write("show/"+p.Name, fmt.Sprintf("Package: %s\nVersion: %s\nFilename: %s\nSize: %d\nSHA256: %s\nDescription: x\n lines\n\n",
+		p.Name, p.Version, p.Filename, p.Size, p.SHA256))
 }

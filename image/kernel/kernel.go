@@ -22,6 +22,14 @@ type Kernel struct {
 	// Modules are the wanted modules and all they need, in the order in
 	// which to load them.
 	Modules []File
+	// Copyright is the package's list of licences; without a Name if it has
+	// none.
+	Copyright File
+	// DeviceTree is what Config.DeviceTree asked for; without a Name if it
+	// asked for none.
+	DeviceTree File
+	// Stub is the boot stub, if Config.WithStub asked for it.
+	Stub *Stub
 }
 
 // A File is one file of the unpacked kernel.
@@ -42,13 +50,19 @@ func Get(ctx context.Context, c Config, roots []string) (Kernel, error) {
 	if err != nil {
 		return Kernel{}, err
 	}
-	f, err := Fetch(ctx, c)
+	f, fs, err := Fetch(ctx, c)
 	if err != nil {
 		return Kernel{}, err
 	}
-	dir := filepath.Join(c.Cache, "kernels", unpackedName(f.Package, roots))
+	var stub *Stub
+	if c.WithStub {
+		if stub, err = readStub(ctx, fs); err != nil {
+			return Kernel{}, fmt.Errorf("kernel: %w", err)
+		}
+	}
+	dir := filepath.Join(c.Cache, "kernels", unpackedName(f.Package, append([]string{c.DeviceTree}, roots...)))
 	if k, err := load(dir); err == nil {
-		k.Fetched = f
+		k.Fetched, k.Stub = f, stub
 		return k, nil
 	}
 	fmt.Fprintf(c.Progress, "kernel: unpacking %s\n", f.Package)
@@ -59,13 +73,13 @@ func Get(ctx context.Context, c Config, roots []string) (Kernel, error) {
 	if err != nil {
 		return Kernel{}, fmt.Errorf("kernel: %w", err)
 	}
-	k.Fetched = f
+	k.Fetched, k.Stub = f, stub
 	return k, nil
 }
 
 // unpackedForm is raised when the content of a folder of unpacked files
 // changes its form.
-const unpackedForm = "1"
+const unpackedForm = "3"
 
 // unpackedName names the folder for a package and a set of modules.
 func unpackedName(p Package, roots []string) string {
@@ -82,6 +96,8 @@ type index struct {
 	Release string `json:"release"`
 	Image   File   `json:"image"`
 	Modules []File `json:"modules"`
+	Rights  *File  `json:"copyright,omitempty"`
+	Device  *File  `json:"device_tree,omitempty"`
 }
 
 const indexFile = "index.json"
@@ -101,7 +117,15 @@ func load(dir string) (Kernel, error) {
 	for i := range k.Modules {
 		k.Modules[i].Path = filepath.Join(dir, k.Modules[i].Name)
 	}
-	for _, f := range append([]File{k.Image}, k.Modules...) {
+	all := append([]File{k.Image}, k.Modules...)
+	for _, more := range []struct{ from, to *File }{{x.Rights, &k.Copyright}, {x.Device, &k.DeviceTree}} {
+		if more.from != nil {
+			*more.to = *more.from
+			more.to.Path = filepath.Join(dir, more.to.Name)
+			all = append(all, *more.to)
+		}
+	}
+	for _, f := range all {
 		size, sum, err := digest(f.Path)
 		if err != nil {
 			return Kernel{}, err
@@ -127,7 +151,7 @@ func (c Config) unpackTo(ctx context.Context, deb, dir string, roots []string) (
 	if err := errors.Join(os.Mkdir(all, 0o755), os.Mkdir(result, 0o755)); err != nil {
 		return err
 	}
-	t, err := unpack(ctx, deb, all)
+	t, err := unpack(ctx, deb, all, c.DeviceTree)
 	if err != nil {
 		return err
 	}
@@ -138,6 +162,22 @@ func (c Config) unpackTo(ctx context.Context, deb, dir string, roots []string) (
 	x := index{Release: t.release}
 	if x.Image, err = keep(t.vmlinuz, result); err != nil {
 		return err
+	}
+	if c.DeviceTree != "" && t.device == "" {
+		return fmt.Errorf("the kernel has no device tree %s", c.DeviceTree)
+	}
+	for _, more := range []struct {
+		path string
+		to   **File
+	}{{t.rights, &x.Rights}, {t.device, &x.Device}} {
+		if more.path == "" {
+			continue
+		}
+		f, err := keep(more.path, result)
+		if err != nil {
+			return err
+		}
+		*more.to = &f
 	}
 	for _, name := range order {
 		f, err := keep(t.modules[name], result)

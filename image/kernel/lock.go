@@ -14,6 +14,10 @@ import (
 // package of a suite.
 const Meta = "linux-image-arm64"
 
+// StubPackage is the Debian package of the EFI program that starts a kernel
+// which is packed together with its initramfs (package uki).
+const StubPackage = "systemd-boot-efi"
+
 // Architecture is the Debian architecture of the guest.
 const Architecture = "arm64"
 
@@ -34,11 +38,17 @@ type Package struct {
 // String gives name and version, as apt writes them.
 func (p Package) String() string { return p.Name + " " + p.Version }
 
-// A Lock is the content of a lock file: the kernel package that everybody
-// builds with.
+// A Lock is the content of a lock file: the packages that everybody builds
+// with.
 type Lock struct {
-	Package Package `json:"package"`
+	Kernel Package `json:"kernel"`
+	// Stub is the zero value in a lock file of the first form, which had a
+	// kernel alone. An image without UKI and disk can be built from it.
+	Stub Package `json:"stub"`
 }
+
+// ErrNoStub says that a lock file names no boot stub, being of the first form.
+var ErrNoStub = errors.New(`the lock file names a kernel alone, and the image needs a boot stub too; "make lock" (gatepost-image lock) adds it`)
 
 var (
 	nameForm    = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+$`)
@@ -65,31 +75,59 @@ func (p Package) check() error {
 	return nil
 }
 
-// ReadLock reads a lock file. An unknown key is an error, so that a misspelt
-// one is not taken for absent.
+// ReadLock reads a lock file, of the first form ("package") too. An unknown key
+// is an error, so that a misspelt one is not taken for absent.
 func ReadLock(path string) (Lock, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return Lock{}, fmt.Errorf("kernel lock: %w", err)
 	}
-	var l Lock
+	var file struct {
+		Package *Package `json:"package"`
+		Kernel  *Package `json:"kernel"`
+		Stub    *Package `json:"stub"`
+	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&l); err != nil {
+	if err := dec.Decode(&file); err != nil {
 		return Lock{}, fmt.Errorf("kernel lock %s: %w", path, err)
 	}
-	if err := l.Package.check(); err != nil {
+	var l Lock
+	switch {
+	case file.Package != nil && file.Kernel == nil && file.Stub == nil:
+		l.Kernel = *file.Package
+	case file.Package == nil && file.Kernel != nil && file.Stub != nil:
+		l.Kernel, l.Stub = *file.Kernel, *file.Stub
+	default:
+		return Lock{}, fmt.Errorf(`kernel lock %s: got neither "kernel" and "stub" nor, as in older files, "package" alone`, path)
+	}
+	if err := l.check(); err != nil {
 		return Lock{}, fmt.Errorf("kernel lock %s: %w", path, err)
 	}
 	return l, nil
 }
 
-// Write puts the lock at path, whole or not at all.
+func (l Lock) check() error {
+	if err := l.Kernel.check(); err != nil {
+		return err
+	}
+	if l.Stub == (Package{}) {
+		return nil
+	}
+	return l.Stub.check()
+}
+
+// Write puts the lock at path, whole or not at all. Without a stub it has the
+// first form.
 func (l Lock) Write(path string) error {
-	if err := l.Package.check(); err != nil {
+	if err := l.check(); err != nil {
 		return fmt.Errorf("kernel lock %s: %w", path, err)
 	}
-	data, err := json.MarshalIndent(l, "", "  ")
+	var form any = l
+	if l.Stub == (Package{}) {
+		form = map[string]Package{"package": l.Kernel}
+	}
+	data, err := json.MarshalIndent(form, "", "  ")
 	if err != nil {
 		return fmt.Errorf("kernel lock %s: %w", path, err)
 	}

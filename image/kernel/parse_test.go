@@ -24,6 +24,11 @@ func TestLockFile(t *testing.T) {
 		{"no size", strings.Replace(good, `"size":5`, `"size":0`, 1) + `}}`, "size"},
 		{"a place outside the pool", good + `,"filename":"/etc/passwd"}}`, "filename"},
 		{"no JSON", "{", "unexpected EOF"},
+		{"nothing", "{}", "neither"},
+		{"both forms", good + `},"kernel":{}}`, "neither"},
+		{"a kernel without a stub", strings.Replace(good, "package", "kernel", 1) + `}}`, "neither"},
+		{"the second form", strings.Replace(good, "package", "kernel", 1) + `},` + strings.Replace(good, `{"package`, `"stub`, 1) + `}}`, ""},
+		{"a bad stub", strings.Replace(good, "package", "kernel", 1) + `},"stub":{"name":"x"}}`, "package name"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -57,8 +62,11 @@ func TestOurLockFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(l.Package.Name, "linux-image-") || strings.Contains(l.Package.Name, "cloud") || l.Package.Filename == "" {
-		t.Errorf("got %+v, want Debian's generic kernel with its place in the pool", l.Package)
+	if !strings.HasPrefix(l.Kernel.Name, "linux-image-") || strings.Contains(l.Kernel.Name, "cloud") || l.Kernel.Filename == "" {
+		t.Errorf("got %+v, want Debian's generic kernel with its place in the pool", l.Kernel)
+	}
+	if l.Stub.Name != StubPackage || l.Stub.Filename == "" {
+		t.Errorf("got %+v, want the boot stub with its place in the pool", l.Stub)
 	}
 }
 

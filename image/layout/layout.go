@@ -19,7 +19,8 @@ const (
 	BootName  = "gatepost-boot"
 	BootGUID  = "6B0D5C6E-43F7-4B0C-9D0B-7A4E5E0D0002"
 	BootStart = 1 << 20   // bytes
-	BootSize  = 192 << 20 // bytes; two slots of up to 64 MiB and the updater's room
+	BootSize  = 192 << 20 // bytes; two slots and the updater's room
+	SlotSize  = 64 << 20  // bytes; the most that a slot's file may have
 	BootLabel = "GATEPOST"
 
 	DataIndex = 2
@@ -36,6 +37,11 @@ const (
 	TypeESP  = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
 	TypeData = "0FC63DAF-8483-4772-8E79-3D69D8477DE4" // Linux file system
 )
+
+// DataTemplate is where the initramfs has the data file system as built, empty,
+// compressed with zstd. Written to the start of a partition of at least DataSize
+// bytes it is a data file system, which the kernel can make larger online.
+const DataTemplate = "/etc/gatepost/data.ext4.zst"
 
 // Files of the boot partition.
 const (

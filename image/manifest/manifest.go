@@ -20,7 +20,7 @@ import (
 const FileName = "manifest.json"
 
 // Format is the version of the form that this package writes.
-const Format = 1
+const Format = 2
 
 // maxBytes bounds a manifest that Parse accepts.
 const maxBytes = 1 << 20
@@ -39,19 +39,34 @@ type Manifest struct {
 	// Go is the version of the toolchain.
 	Go     string `json:"go"`
 	Kernel Kernel `json:"kernel"`
+	// Stub is the boot stub in the UKI and CommandLine the kernel's command
+	// line there; nil and "" in an image without a UKI.
+	Stub        *Source `json:"stub,omitempty"`
+	CommandLine string  `json:"command_line,omitempty"`
+	// Tools are the builder's programs whose version decides the bytes of an
+	// artefact and that no lock file names.
+	Tools []Tool `json:"tools"`
 	// Modules are the kernel modules in the order of loading.
 	Modules []File `json:"modules"`
 	// Init is the one executable of the image.
 	Init File `json:"init"`
 	// InitramfsRaw is the initramfs's size before compression, in bytes.
 	InitramfsRaw int64 `json:"initramfs_raw"`
+	// DataTemplate is the empty data file system before compression, which
+	// the initramfs has at layout.DataTemplate.
+	DataTemplate File `json:"data_template"`
 	// Artefacts are the files beside the manifest.
 	Artefacts []File `json:"artefacts"`
 }
 
-// A Kernel tells which kernel package is in the image.
+// A Kernel tells which kernel is in the image.
 type Kernel struct {
-	Release string  `json:"release"`
+	Release string `json:"release"`
+	Source
+}
+
+// A Source tells which package a part of the image is from.
+type Source struct {
 	Package Package `json:"package"`
 	// Locked is set when the lock file names another package, which no
 	// mirror had any more: such an image cannot be rebuilt bit for bit.
@@ -63,6 +78,12 @@ type Package struct {
 	Name    string `json:"name"`
 	Version string `json:"version"`
 	SHA256  string `json:"sha256"`
+}
+
+// A Tool is a program of the machine that built the image.
+type Tool struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
 }
 
 // A File is one file, its size in bytes and its digest.
@@ -112,16 +133,23 @@ func (m Manifest) check() error {
 	if len(m.Artefacts) == 0 {
 		return errors.New("manifest: no artefacts")
 	}
-	packages := []Package{m.Kernel.Package}
-	if m.Kernel.Locked != nil {
-		packages = append(packages, *m.Kernel.Locked)
+	sources := []Source{m.Kernel.Source}
+	if m.Stub != nil {
+		sources = append(sources, *m.Stub)
+	}
+	var packages []Package
+	for _, s := range sources {
+		packages = append(packages, s.Package)
+		if s.Locked != nil {
+			packages = append(packages, *s.Locked)
+		}
 	}
 	for _, p := range packages {
 		if p.Name == "" || p.Version == "" || !digestForm.MatchString(p.SHA256) {
 			return fmt.Errorf("manifest: package %q: no name, no version or bad sha256", p.Name)
 		}
 	}
-	for _, f := range slices.Concat(m.Modules, m.Artefacts, []File{m.Init}) {
+	for _, f := range slices.Concat(m.Modules, m.Artefacts, []File{m.Init, m.DataTemplate}) {
 		if !nameForm.MatchString(f.Name) || f.Size < 0 || !digestForm.MatchString(f.SHA256) {
 			return fmt.Errorf("manifest: file %q: bad name, size or sha256", f.Name)
 		}

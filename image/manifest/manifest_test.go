@@ -14,13 +14,17 @@ func example() Manifest {
 	return Manifest{
 		Format: Format, Version: "1.2.3", BuildTime: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		Profile: "qemu-virt", Architecture: "arm64", Go: "go1.26",
-		Kernel: Kernel{
-			Release: "6.1.0-2-arm64", Package: Package{"linux-image", "6.1.2-1", sum},
-			Locked: &Package{"linux-image", "6.1.1-1", sum},
-		},
+		Kernel: Kernel{Release: "6.1.0-2-arm64", Source: Source{
+			Package: Package{"linux-image", "6.1.2-1", sum},
+			Locked:  &Package{"linux-image", "6.1.1-1", sum},
+		}},
+		Stub:         &Source{Package: Package{"stub", "252-1", sum}},
+		CommandLine:  "quiet",
+		Tools:        []Tool{{"mke2fs", "1.47.0"}},
 		Modules:      []File{{"ext4.ko", 5, sum}},
 		Init:         File{"init", 7, sum},
 		InitramfsRaw: 12,
+		DataTemplate: File{"data.ext4", 32, sum},
 		Artefacts:    []File{{"vmlinuz", 1, sum}, {"initrd.zst", 2, sum}},
 	}
 }
@@ -64,13 +68,14 @@ func TestBadManifests(t *testing.T) {
 		t.Fatal(err)
 	}
 	tests := []struct{ name, old, new, want string }{
-		{"another format", `"format": 1`, `"format": 2`, "format"},
+		{"another format", `"format": 2`, `"format": 1`, "format"},
 		{"an unknown key", `"version"`, `"verzion"`, "verzion"},
 		{"no version", `"version": "1.2.3",
   "build`, `"version": "",
   "build`, "no version"},
 		{"a name that leaves the folder", `"vmlinuz"`, `"../vmlinuz"`, "../vmlinuz"},
 		{"a bad digest", sum, "zz", "sha256"},
+		{"a stub without a version", `"252-1"`, `""`, "stub"},
 		{"a negative size", `"size": 7`, `"size": -7`, "size"},
 		{"no JSON", "{", "[", "manifest"},
 	}
@@ -102,7 +107,7 @@ func FuzzParse(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(good)
-	f.Add([]byte(`{"format":1}`))
+	f.Add([]byte(`{"format":2}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := Parse(data)
 		if err != nil {

@@ -23,6 +23,11 @@ const (
 type Config struct {
 	// Binary is QEMU's program; "" means DefaultBinary.
 	Binary string
+	// Board is the machine: "" means virt, the other is Raspi3B.
+	Board string
+	// DTB is the path of a device tree in place of the machine's own. The
+	// Raspi3B has none of its own.
+	DTB string
 	// Kernel and Initrd are the paths of the image's artefacts.
 	Kernel, Initrd string
 	// Append is the kernel's command line; "" means DefaultAppend. Without
@@ -64,10 +69,11 @@ const maxSocketPath = 107
 // check reports a Config that QEMU could only answer with a riddle.
 func (c Config) check() error {
 	for _, file := range []struct{ what, path string }{
-		{"kernel", c.Kernel}, {"initrd", c.Initrd}, {"disk", c.Disk}, {"network", c.Network}, {"nbd", c.NBD},
+		{"kernel", c.Kernel}, {"initrd", c.Initrd}, {"disk", c.Disk}, {"network", c.Network}, {"nbd", c.NBD}, {"device tree", c.DTB},
 	} {
+		mayLack := file.what == "disk" || file.what == "nbd" || file.what == "network" || file.what == "device tree" && c.Board == ""
 		switch {
-		case file.path == "" && file.what != "kernel" && file.what != "initrd":
+		case file.path == "" && mayLack:
 			continue
 		case file.path == "":
 			return fmt.Errorf("qemu: no %s given", file.what)
@@ -83,6 +89,9 @@ func (c Config) check() error {
 	if c.Disk != "" && c.NBD != "" {
 		return errors.New("qemu: one data disk, not a file and an NBD server")
 	}
+	if c.Board != "" && c.Board != Raspi3B {
+		return fmt.Errorf("qemu: no machine is called %q here", c.Board)
+	}
 	if c.MemoryMB < 0 {
 		return fmt.Errorf("qemu: %d MB of memory", c.MemoryMB)
 	}
@@ -95,6 +104,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Append == "" {
 		c.Append = DefaultAppend
+		if c.Board == Raspi3B {
+			c.Append = raspiAppend
+		}
 	}
 	if c.MemoryMB == 0 {
 		c.MemoryMB = DefaultMemoryMB
@@ -114,19 +126,40 @@ func (c Config) withDefaults() Config {
 // no reason that anybody could learn.
 func (c Config) args() []string {
 	args := []string{
-		"-M", "virt,acpi=off", "-cpu", "cortex-a53", "-smp", "1", "-accel", "tcg",
-		"-m", strconv.Itoa(c.MemoryMB),
-		"-nodefaults", "-display", "none", "-no-reboot", "-no-user-config", "-S",
-		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
+		"-accel", "tcg", "-nodefaults", "-display", "none", "-no-reboot", "-no-user-config", "-S",
+		"-chardev", "stdio,id=console,signal=off",
 		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d", qmpFD), "-mon", "chardev=qmp,mode=control",
 		"-chardev", fmt.Sprintf("socket,id=qtest,fd=%d", qtestFD), "-qtest", "chardev:qtest", "-qtest-log", "/dev/null",
 		"-kernel", c.Kernel, "-initrd", c.Initrd, "-append", c.Append,
-		"-device", "virtio-rng-pci",
 	}
 	if c.Network != "" {
-		args = append(args,
-			"-netdev", "stream,id=n0,server=off,addr.type=unix,addr.path="+c.Network,
-			"-device", "virtio-net-pci,netdev=n0,romfile=,mac="+c.MAC)
+		args = append(args, "-netdev", "stream,id=n0,server=off,addr.type=unix,addr.path="+c.Network)
+	}
+	if !c.Time.IsZero() {
+		args = append(args, "-rtc", "base="+c.Time.UTC().Format("2006-01-02T15:04:05"))
+	}
+	if c.Board == Raspi3B {
+		args = append(args, c.raspiArgs()...)
+	} else {
+		args = append(args, c.virtArgs()...)
+	}
+	return append(args, c.Extra...)
+}
+
+// virtMachine is the virt machine with the GPIO chip that it has without ACPI.
+const virtMachine = "virt,acpi=off"
+
+// virtArgs are the arguments of the virt machine alone.
+func (c Config) virtArgs() []string {
+	args := []string{
+		"-M", virtMachine, "-cpu", "cortex-a53", "-smp", "1", "-m", strconv.Itoa(c.MemoryMB),
+		"-serial", "chardev:console", "-device", "virtio-rng-pci",
+	}
+	if c.DTB != "" {
+		args = append(args, "-dtb", c.DTB)
+	}
+	if c.Network != "" {
+		args = append(args, "-device", "virtio-net-pci,netdev=n0,romfile=,mac="+c.MAC)
 	}
 	if c.Disk != "" {
 		args = append(args,
@@ -138,10 +171,7 @@ func (c Config) args() []string {
 			"-drive", "if=none,id=d0,format=raw,cache=writeback,file.driver=nbd,file.server.type=unix,file.server.path="+c.NBD,
 			"-device", "virtio-blk-pci,drive=d0")
 	}
-	if !c.Time.IsZero() {
-		args = append(args, "-rtc", "base="+c.Time.UTC().Format("2006-01-02T15:04:05"))
-	}
-	return append(args, c.Extra...)
+	return args
 }
 
 // Available tells whether QEMU can be started here; the error names the

@@ -196,8 +196,8 @@ func TestHopLogin(t *testing.T) {
 	}
 	// By MX the same words are an answer about the message.
 	s := &server{replies: map[string]string{"RCPT": "554 5.7.1 <y0@a.example>: Relay access denied"}}
-	if v := deliverN(t, single(s).deliverer(t, noPolicy), 1)[0]; v.Outcome != verdict.Returned || v.Reason != verdict.Refused {
-		t.Errorf("by MX: got %s, %s, want returned, refused", v.Outcome, v.Reason)
+	if v := deliverN(t, single(s).deliverer(t, noPolicy), 1)[0]; v.Outcome != verdict.Returned || v.Reason != verdict.RelayDenied {
+		t.Errorf("by MX: got %s, %s, want returned, relay-denied", v.Outcome, v.Reason)
 	}
 }
 

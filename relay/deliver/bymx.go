@@ -100,13 +100,7 @@ func (a *attempt) walk(ctx context.Context) []queue.Result {
 	a.observe(hosts)
 	tried, dialled := 0, 0
 	for len(hosts) > 0 {
-		group := hosts
-		for i, h := range hosts {
-			if h.pref != hosts[0].pref {
-				group = hosts[:i]
-				break
-			}
-		}
+		group := samePreference(hosts)
 		hosts = hosts[len(group):]
 		if loop := a.resolve(ctx, group); loop {
 			// We are one of these hosts, and those of the same or a worse
@@ -133,6 +127,17 @@ func (a *attempt) walk(ctx context.Context) []queue.Result {
 		}
 	}
 	return a.unsent(tried)
+}
+
+// samePreference gives the hosts at the head of a list that have the preference
+// of the first.
+func samePreference(hosts []host) []host {
+	for i, h := range hosts {
+		if h.pref != hosts[0].pref {
+			return hosts[:i]
+		}
+	}
+	return hosts
 }
 
 // unsent is the result when no host has taken the message.
@@ -165,19 +170,8 @@ func (a *attempt) unroutable(no noRoute) verdict.Verdict {
 // decided, and nil when the next host should be tried; what happened has then
 // been noted. dials is false when nothing was dialled.
 func (a *attempt) tryHost(ctx context.Context, h *host, v verdict.Verdict) (results []queue.Result, dials bool) {
-	// A host that the policy does not list is not even connected to
-	// (RFC 8461, Section 5.1: like a host that cannot be reached).
-	dec := a.demand.Host(h.name)
-	if !dec.Send {
-		a.refuse(refused(v, dec))
-		return nil, false
-	}
-	if h.err != nil {
-		reason := verdict.DNSBroken
-		if errors.Is(h.err, resolver.ErrNXDomain) || errors.Is(h.err, resolver.ErrNoData) || errors.Is(h.err, errRefusedAddress) {
-			reason = verdict.NoRoute
-		}
-		a.refuse(finish(v, verdict.Deferred, reason, "RFC 5321, Section 5.1", h.err.Error()))
+	dec, stop := a.mayDial(h, v)
+	if stop {
 		return nil, false
 	}
 	// A family of addresses to which this box has no way says nothing as long as
@@ -200,6 +194,27 @@ func (a *attempt) tryHost(ctx context.Context, h *host, v verdict.Verdict) (resu
 		a.note(*away)
 	}
 	return nil, true
+}
+
+// mayDial decides whether a host is dialled at all. When stop is true it is not,
+// which has then been noted.
+func (a *attempt) mayDial(h *host, v verdict.Verdict) (dec tlspolicy.Decision, stop bool) {
+	// A host that the policy does not list is not even connected to
+	// (RFC 8461, Section 5.1: like a host that cannot be reached).
+	dec = a.demand.Host(h.name)
+	if !dec.Send {
+		a.refuse(refused(v, dec))
+		return dec, true
+	}
+	if h.err != nil {
+		reason := verdict.DNSBroken
+		if errors.Is(h.err, resolver.ErrNXDomain) || errors.Is(h.err, resolver.ErrNoData) || errors.Is(h.err, errRefusedAddress) {
+			reason = verdict.NoRoute
+		}
+		a.refuse(finish(v, verdict.Deferred, reason, "RFC 5321, Section 5.1", h.err.Error()))
+		return dec, true
+	}
+	return dec, false
 }
 
 // refuse notes the verdict on a host that was not dialled, with its evidence.

@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -16,6 +17,9 @@ type reply struct {
 	temporary bool
 }
 
+// textCode is an RFC 3463 code in the form of qmail, "(#5.1.1)".
+var textCode = regexp.MustCompile(`#([245]\.\d{1,3}\.\d{1,3})\b`)
+
 // classify finds the reason behind a refusal from its RFC 3463 code where there
 // is one, and from its words where the code says little or is misused. It names
 // what happened for people; whether the message waits or is returned is not
@@ -24,6 +28,9 @@ type reply struct {
 // The rules stand in the order of how sure their signs are: a name of a list
 // before a code that is used for everything, "mailbox full" before "size".
 func classify(code int, enhanced, text string) verdict.Reason {
+	if m := textCode.FindStringSubmatch(text); enhanced == "" && m != nil {
+		enhanced = m[1]
+	}
 	_, detail, _ := strings.Cut(enhanced, ".")
 	r := reply{code: code, detail: detail, text: strings.ToLower(text), temporary: code/100 == 4}
 	switch {
@@ -37,16 +44,26 @@ func classify(code int, enhanced, text string) verdict.Reason {
 		return verdict.MailboxFull
 	case r.tooBig():
 		return verdict.TooBig
+	case r.senderNotProven():
+		return verdict.SenderNotProven
+	case r.noReverseName():
+		return verdict.NoReverseName
 	case r.temporary && r.tooMuch():
 		return verdict.RateLimited
 	case r.is("6.3", "6.7"):
 		return verdict.Unsupported
 	case r.code == 556 || r.has("null mx", "nullmx") && !r.has("sender"):
 		return verdict.NullMX // RFC 7504, RFC 7505
+	case r.relayDenied():
+		return verdict.RelayDenied
 	case r.noSuchUser():
 		return verdict.NoSuchUser
+	case r.contentRefused():
+		return verdict.ContentRefused
 	case !r.temporary && (r.is("1.2", "4.4") || r.has("host unknown", "unknown host")):
 		return verdict.NoRoute
+	case r.serverTrouble():
+		return verdict.ServerTrouble
 	case r.comeBack():
 		return verdict.Greylisted
 	case r.temporary:
@@ -110,6 +127,37 @@ func (r reply) noSuchUser() bool {
 			"mailbox disabled", "mailbox is disabled", "bad destination mailbox", "no longer", "delivery error: dd")
 }
 
+// senderNotProven: RFC 7372 and RFC 7489 gave codes for it (5.7.20 to 5.7.24,
+// 5.7.26), most servers have words.
+func (r reply) senderNotProven() bool {
+	return r.is("7.20", "7.21", "7.22", "7.23", "7.24", "7.26", "7.7", "7.509", "7.515") ||
+		r.has("sender policy framework", "unauthenticated email", "sender is unauthenticated", "is not allowed to send mail", "openspf") ||
+		r.word("spf", "dkim", "dmarc")
+}
+
+// noReverseName: 5.7.25 of RFC 7372, and its many spellings.
+func (r reply) noReverseName() bool {
+	return r.is("7.25") || r.has("reverse dns", "reverse hostname", "cannot find your hostname", "reverse lookup", "reverse name") ||
+		r.word("ptr", "rdns")
+}
+
+func (r reply) contentRefused() bool {
+	return r.has("virus", "malware", "spam", "phishing", "unsolicited", "message content", "content rejected", "content restrictions",
+		"its content", "junk mail", "attachment", "security issue") && !r.has("no virus", "anti-virus scanner")
+}
+
+// serverTrouble: the server has a fault, which X.3.z and X.4.z say and the
+// words where there is no code.
+func (r reply) serverTrouble() bool {
+	if !r.temporary {
+		return false
+	}
+	return strings.HasPrefix(r.detail, "3.") || strings.HasPrefix(r.detail, "4.") && !r.has("harvest") ||
+		r.has("local problem", "local error", "service not available", "service unavailable", "system problem", "temporary failure",
+			"temporary problem", "internal error", "internal server error", "server error", "read error", "write error", "maintenance",
+			"lookup failed", "lookup failure", "temporarily failed", "disk space", "storage", "resource", "timed out", "timeout", "configuration problem")
+}
+
 // comeBack: the server asks us to come back later and says no more. It is what
 // greylisting looks like on most servers.
 func (r reply) comeBack() bool {
@@ -130,7 +178,7 @@ func wantsLogin(code int, text string) bool {
 func (r reply) relayDenied() bool {
 	return r.has("relay access denied", "relaying denied", "relay denied", "relay not permitted", "relaying not permitted",
 		"not permitted to relay", "unable to relay", "not allowed to relay", "relay not allowed", "relaying is not allowed",
-		"relaying prohibited", "prohibited relay", "does not relay", "we do not relay", "no relaying", "not relay for", "relaying temporarily disabled")
+		"relaying prohibited", "prohibited relay", "does not relay", "we do not relay", "no relaying", "not relay for", "relay rejected", "rcpthosts", "relaying temporarily disabled")
 }
 
 // is reports whether the RFC 3463 subject and detail are one of those.

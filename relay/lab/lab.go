@@ -59,7 +59,7 @@ type Lab struct {
 	zone    *zone
 	names   []NameFault
 	dhcp    DHCPMode
-	ntp     NTPMode
+	ntp     map[netip.Addr]NTPBehaviour // those that do not tell the truth
 	sent    []Sent
 	changed chan struct{} // closed and replaced when mail arrives or is sent
 	counter int

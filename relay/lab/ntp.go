@@ -8,34 +8,54 @@ import (
 	"time"
 )
 
-// NTPMode says how the NTP servers behave.
+// NTPMode says how an NTP server behaves.
 type NTPMode string
 
 // The modes. Unsynchronised servers answer that they do not know the time
-// (leap indicator 3, stratum 16: RFC 5905, Section 7.3).
+// (leap indicator 3, stratum 16: RFC 5905, Section 7.3); a server that kisses
+// wants to be asked less often (Section 7.4).
 const (
 	NTPRight          NTPMode = ""
 	NTPSilent         NTPMode = "silent"
 	NTPUnsynchronised NTPMode = "unsynchronised"
+	NTPKisses         NTPMode = "kisses"
 )
 
-// SetNTP changes how the NTP servers behave.
+// NTPBehaviour is what an NTP server does. The zero value tells the truth.
+type NTPBehaviour struct {
+	Mode NTPMode
+	// Wrong is added to the time that it tells: its lie.
+	Wrong time.Duration
+}
+
+// SetNTP changes how all NTP servers behave.
 func (l *Lab) SetNTP(m NTPMode) {
+	for _, addr := range l.world.LAN.NTP {
+		l.SetNTPServer(addr, NTPBehaviour{Mode: m})
+	}
+}
+
+// SetNTPServer changes how one of the world's NTP servers behaves.
+func (l *Lab) SetNTPServer(addr netip.Addr, b NTPBehaviour) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.ntp = m
+	if l.ntp == nil {
+		l.ntp = map[netip.Addr]NTPBehaviour{}
+	}
+	l.ntp[addr] = b
 }
 
 func (l *Lab) openNTP(addr netip.AddrPort) error {
 	return l.listenPacket(addr, func(_ context.Context, c net.PacketConn, from net.Addr, b []byte) {
 		l.mu.Lock()
-		mode := l.ntp
+		behaviour := l.ntp[addr.Addr()]
 		l.mu.Unlock()
-		reply, ok := ntpReply(b, mode, l.opts.NTPNow)
+		now := func() time.Time { return l.opts.NTPNow().Add(behaviour.Wrong) }
+		reply, ok := ntpReply(b, behaviour.Mode, now)
 		if !ok {
 			return
 		}
-		if _, err := c.WriteTo(reply, from); err == nil && mode == NTPRight {
+		if _, err := c.WriteTo(reply, from); err == nil && behaviour.Mode == NTPRight {
 			l.opts.Events(TimeGiven{l.stamp(), addr.Addr(), addrPortOf(from).Addr()})
 		}
 	})
@@ -61,10 +81,16 @@ func ntpReply(b []byte, mode NTPMode, now func() time.Time) ([]byte, bool) {
 		reply[0] |= 3 << 6
 		reply[1] = 16
 	}
+	if mode == NTPKisses {
+		reply[1] = 0
+	}
 	be := binary.BigEndian
 	be.PutUint32(reply[4:], 0x100)         // root delay, 4 ms
 	be.PutUint32(reply[8:], 0x100)         // root dispersion
 	copy(reply[12:], []byte{127, 0, 0, 1}) // reference id
+	if mode == NTPKisses {
+		copy(reply[12:], "RATE")
+	}
 	be.PutUint64(reply[16:], ntpTime(arrived.Add(-10*time.Second)))
 	copy(reply[24:32], b[40:48]) // the client's transmit time is our origin
 	be.PutUint64(reply[32:], ntpTime(arrived))

@@ -322,12 +322,21 @@ func TestNTP(t *testing.T) {
 		if _, stratum, err := r.askTime(netip.MustParseAddrPort("192.168.77.1:123")); err != nil || stratum != 16 {
 			t.Errorf("unsynchronised: got stratum %d, %v; want 16", stratum, err)
 		}
+		r.SetNTPServer(netip.MustParseAddr("203.0.113.123"), NTPBehaviour{Mode: NTPKisses})
+		if _, stratum, err := r.askTime(netip.MustParseAddrPort("203.0.113.123:123")); err != nil || stratum != 0 {
+			t.Errorf("kisses: got stratum %d, %v; want 0", stratum, err)
+		}
 		r.SetNTP(NTPSilent)
 		if _, _, err := r.askTime(netip.MustParseAddrPort("192.168.77.1:123")); err == nil {
 			t.Error("a silent server answered")
 		}
 		if got := len(happened[TimeGiven](r)); got != 3 {
 			t.Errorf("the time was given %d times, want 3", got)
+		}
+		r.SetNTPServer(netip.MustParseAddr("203.0.113.124"), NTPBehaviour{Wrong: -2 * time.Hour})
+		got, _, err := r.askTime(netip.MustParseAddrPort("203.0.113.124:123"))
+		if off := time.Until(got); err != nil || off > -59*time.Minute || off < -61*time.Minute {
+			t.Errorf("a liar: got %v ahead, %v; want an hour behind", off, err)
 		}
 	})
 }

@@ -40,8 +40,16 @@ const (
 	ClockWrong     Reason = "clock-wrong"
 	TooBig         Reason = "too-big"
 	TooOld         Reason = "too-old" // the queue lifetime is over
-	Loop           Reason = "mail-loop"
-	Unsupported    Reason = "not-supported" // 8BITMIME, SMTPUTF8: the peer cannot take it (5.6.3, 5.6.7)
+	// ServerTrouble: their server says that it has a fault or no room.
+	ServerTrouble Reason = "server-trouble"
+	// SenderNotProven: SPF, DKIM or DMARC do not show that the mail is from the
+	// sender's domain.
+	SenderNotProven Reason = "sender-not-proven"
+	NoReverseName   Reason = "reverse-name-missing" // our address has no PTR record, or a bad one
+	ContentRefused  Reason = "content-refused"      // taken for spam, a virus or a dangerous attachment
+	RelayDenied     Reason = "relay-denied"         // the server says that the domain is not its own
+	Loop            Reason = "mail-loop"
+	Unsupported     Reason = "not-supported" // 8BITMIME, SMTPUTF8: the peer cannot take it (5.6.3, 5.6.7)
 	// RequireTLS: nobody on the way can promise what the sender asked for (RFC
 	// 8689: 5.7.30, 5.7.10).
 	RequireTLS       Reason = "requiretls-not-supported"
@@ -60,6 +68,6 @@ func All() []Reason {
 		PolicyFetchError, PolicyInvalid, PolicyWebPKI, RecordGone, RecordInvalid,
 		Greylisted, RateLimited, MailboxFull, NoSuchUser, BlockedByList,
 		NoRoute, NullMX, ConnectTimeout, DNSBroken, ClockWrong, TooBig, TooOld,
-		Loop, Unsupported, RequireTLS, LoginRefused, ReturnedByPerson, Damaged, Refused, Unknown,
+		ServerTrouble, SenderNotProven, NoReverseName, ContentRefused, RelayDenied, Loop, Unsupported, RequireTLS, LoginRefused, ReturnedByPerson, Damaged, Refused, Unknown,
 	}
 }

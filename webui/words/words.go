@@ -61,7 +61,10 @@ func (b *Book) ProblemIDs() []string { return slices.Sorted(maps.Keys(b.problems
 
 // LightIDs lists every light row of the catalogue, most urgent first.
 func (b *Book) LightIDs() []string {
-	order := []string{"dead", "booting", "held", "disk-full", "backlog", "rolled-back", "no-network", "mail", "healthy"}
+	order := []string{
+		"dead", "booting", "held", "disk-full", "backlog", "rolled-back", "no-network", "update-ready", "mail", "healthy", "night",
+		"updating", "find", "button-nothing", "button-password", "button-reset",
+	}
 	return slices.DeleteFunc(order, func(id string) bool { _, ok := b.lights[id]; return !ok })
 }
 

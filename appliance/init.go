@@ -74,6 +74,7 @@ type initProcess struct {
 	state   boxState
 	local   localName
 	lights  boxLights
+	presses int // long ones of the button; its watcher's alone
 	super   *boot.Supervisor
 	cages   cages
 	settings
@@ -133,7 +134,6 @@ func (p *initProcess) start(life context.Context) {
 			}
 		})
 	})
-	p.buttonWishes()
 	p.lights.start(life, p, config.Default().Lights)
 	p.openStorage(life)
 	p.finishJob()

@@ -35,17 +35,6 @@ func (p *initProcess) act(_ context.Context, r control.Request) (control.Answer,
 	return a, err
 }
 
-// buttonWishes gives the button what only this part of the box can do.
-func (p *initProcess) buttonWishes() {
-	wish := func(op string) func() error {
-		return func() error {
-			_, err := p.act(context.Background(), control.Request{Op: op, By: "the button of the box"})
-			return err
-		}
-	}
-	p.passwordPress, p.resetPress = wish(control.OpRecoveryReset), wish(control.OpFactoryReset)
-}
-
 // who is who had a wish, for the journal.
 func who(r control.Request) string {
 	by := strings.TrimSpace(r.By)

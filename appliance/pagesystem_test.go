@@ -116,7 +116,6 @@ func TestButtonResets(t *testing.T) {
 	} {
 		s := newTried(t, map[string]string{configName: rightConfig})
 		p := newInitProcess(InitOptions{})
-		p.buttonWishes()
 		if err := press(p); code(err) != control.CodeNoDisk {
 			t.Errorf("%s without a disk: got %v", want, err)
 		}

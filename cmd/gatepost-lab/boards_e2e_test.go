@@ -5,7 +5,11 @@ package main
 import (
 	"context"
 	"io"
+	"net/http"
+	"net/url"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -113,6 +117,7 @@ func TestE2EKernelLEDsAndButton(t *testing.T) {
 	o.press(t, false)
 	_, ok = o.console("held for two seconds")
 	check(t, ok, "letting go after two seconds resets nothing")
+	o.claimByPress(t)
 	o.press(t, true)
 	_, ok = o.console("held for five seconds")
 	check(t, ok, "the box says that five seconds are over")
@@ -128,6 +133,22 @@ func TestE2EKernelLEDsAndButton(t *testing.T) {
 	end, err := o.Machine.Wait(ctx)
 	check(t, err == nil && end.Reason == "guest-reset", "the box starts again (%s)", end)
 	t.Logf("%.1f s", time.Since(began).Seconds())
+}
+
+// claimByPress takes the page without the code, right after a press.
+func (o *office) claimByPress(t *testing.T) {
+	t.Helper()
+	addr, err := o.Forward(0, 443)
+	if err == nil {
+		o.page, err = openPage(addr)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, ok := o.waits("/claim", "Continue without a code")
+	check(t, ok, "the page offers to go on without the code")
+	status, shown, err := o.page.post(o.ctx, "/claim", url.Values{"press": {"yes"}})
+	check(t, err == nil && status == http.StatusOK && strings.Contains(shown, "Your name and password"), "the press takes the place of the code (status %d)", status)
 }
 
 // press holds the reset button of the virt machine, or lets it go.

@@ -31,6 +31,8 @@ type rigConfig struct {
 	OfficeSends bool
 	Events      func(lab.Event)
 	OnLine      func(qemu.Line)
+	Append      string   // of qemu.Config
+	Extra       []string // of qemu.Config
 	MemoryMB    int
 	Time        time.Time // the guest's clock at the start; zero: the host's
 	Pcap        io.Writer // nil: no capture
@@ -116,7 +118,7 @@ func startRig(ctx context.Context, c rigConfig) (*rig, error) {
 	g.Go(func() error { return r.Wire.Run(gctx, ln) })
 	g.Go(func() error { return r.Lab.Run(gctx) })
 	r.Machine, err = qemu.Start(gctx, qemu.Config{
-		Board: c.Board, DTB: c.DTB,
+		Board: c.Board, DTB: c.DTB, Append: c.Append, Extra: c.Extra,
 		Kernel: filepath.Join(c.Image, image.KernelName), Initrd: filepath.Join(c.Image, image.InitrdName),
 		MemoryMB: c.MemoryMB, Network: socket, Disk: c.Disk, Time: c.Time, OnLine: c.OnLine,
 	})

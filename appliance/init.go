@@ -75,9 +75,11 @@ type initProcess struct {
 	state   boxState
 	local   localName
 	lights  boxLights
+	presses int // long ones of the button; its watcher's alone
 	super   *boot.Supervisor
 	vitals  vitals
 	hooks   hooks
+	cages   cages
 	settings
 	// netAgain wakes the network to start again with the settings in force.
 	netAgain chan struct{}
@@ -148,6 +150,7 @@ func (p *initProcess) start(life context.Context) {
 	p.startControl(life)
 	p.startNetwork(life)
 	p.startClock(life)
+	p.giveUp()
 	p.startRoles(life)
 	p.keep(life, "health", p.watchHealth)
 	p.hooks.start(life, p)

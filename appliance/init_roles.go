@@ -52,9 +52,9 @@ func (p *initProcess) startRoles(life context.Context) {
 	p.super = &boot.Supervisor{
 		Reaper:     reaper,
 		Executable: "/proc/self/exe",
-		Output:     p.journal.Copy,
+		Output:     p.hearRole,
 		Crashed:    p.roleCrashed,
-		Changed:    func() { p.state.setRoles(controlRoles(p.super.States())) },
+		Changed:    p.rolesChanged,
 		StopLimit:  stopLimit,
 	}
 	open := map[string]bool{}
@@ -62,6 +62,7 @@ func (p *initProcess) startRoles(life context.Context) {
 		role := boot.Role{
 			Name: name, Args: []string{"gatepost", name},
 			User:    &syscall.Credential{Uid: uid, Gid: uid},
+			Group:   p.roleGroup(name),
 			Payload: func() ([]byte, error) { return json.Marshal(p.handover(name)) },
 		}
 		for _, l := range ports()[name] {
@@ -111,10 +112,18 @@ func (p *initProcess) handover(role string) handover {
 	return h
 }
 
-func controlRoles(states []boot.RoleState) []control.Role {
+// rolesChanged tells the state of the roles.
+func (p *initProcess) rolesChanged() {
+	p.state.setRoles(controlRoles(p.super.States(), p.cages.get))
+}
+
+func controlRoles(states []boot.RoleState, cage func(role string) string) []control.Role {
 	out := make([]control.Role, len(states))
 	for i, s := range states {
-		out[i] = control.Role{Name: s.Name, Up: s.Up, PID: s.PID, Since: s.Since, Restarts: s.Restarts, LastExit: s.LastExit}
+		out[i] = control.Role{
+			Name: s.Name, Up: s.Up, PID: s.PID, Since: s.Since, Restarts: s.Restarts, LastExit: s.LastExit,
+			Cage: cage(s.Name),
+		}
 	}
 	return out
 }

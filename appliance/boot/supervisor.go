@@ -20,6 +20,9 @@ type Role struct {
 	// replaced too, and with a uid other than 0 all its capabilities are gone.
 	User      *syscall.Credential
 	Listeners []Handed
+	// Group is the folder of the control group that it starts in (MakeGroup);
+	// nil means that of this process.
+	Group *os.File
 	// Payload makes what Inherit returns, anew for every start.
 	Payload func() ([]byte, error)
 }
@@ -48,9 +51,9 @@ type RoleState struct {
 type Supervisor struct {
 	Reaper     *Reaper // running
 	Executable string  // "/proc/self/exe"
-	// Output takes the output of a role, both streams, until it ends. It must
-	// read to the end or the role will block.
-	Output func(role string, r io.Reader) error
+	// Output takes the output of a role's process, both streams, until it ends.
+	// It must read to the end or the role will block.
+	Output func(role string, pid int, r io.Reader) error
 	// Crashed is told of every end that nobody asked for, and of tooMany, five
 	// in ten minutes. The role is started again after the pause either way.
 	Crashed func(role, reason string, pause time.Duration, tooMany bool)
@@ -256,6 +259,9 @@ func (s *Supervisor) start(role Role) (pid int, exit <-chan syscall.WaitStatus, 
 		// A session of its own: no signal of a terminal reaches it.
 		Sys: &syscall.SysProcAttr{Setsid: true, Credential: role.User},
 	}
+	if role.Group != nil {
+		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, int(role.Group.Fd())
+	}
 	pid, exit, err = s.Reaper.Start(s.Executable, role.Args, attr)
 	if err != nil {
 		outR.Close()
@@ -270,7 +276,7 @@ func (s *Supervisor) start(role Role) (pid int, exit <-chan syscall.WaitStatus, 
 	go func() {
 		defer close(done)
 		defer outR.Close()
-		s.Output(role.Name, outR)
+		s.Output(role.Name, pid, outR)
 	}()
 	return pid, exit, done, nil
 }

@@ -79,7 +79,7 @@ func Enter(r Rules) (Report, error) {
 		return report, fmt.Errorf("files: %w", err)
 	}
 	report.Landlock = level
-	err = filterCalls(r, os.Getpid())
+	err = install(program(r, os.Getpid()))
 	switch {
 	case errors.Is(err, unix.ENOSYS):
 		return report, nil

@@ -35,6 +35,8 @@ type rigConfig struct {
 	Events      func(lab.Event)
 	Mail        func(lab.Mail)
 	OnLine      func(qemu.Line)
+	Append      string   // of qemu.Config
+	Extra       []string // of qemu.Config
 	MemoryMB    int
 	Time        time.Time // the guest's clock at the start; zero: the host's
 	Pcap        io.Writer // nil: no capture
@@ -121,7 +123,7 @@ func startRig(ctx context.Context, c rigConfig) (*rig, error) {
 	g.Go(func() error { return r.Wire.Run(gctx, ln) })
 	g.Go(func() error { return r.Lab.Run(gctx) })
 	r.boot = qemu.Config{
-		Board: c.Board, DTB: c.DTB,
+		Board: c.Board, DTB: c.DTB, Append: c.Append, Extra: c.Extra,
 		Kernel: filepath.Join(c.Image, image.KernelName), Initrd: filepath.Join(c.Image, image.InitrdName),
 		MemoryMB: c.MemoryMB, Network: socket, Disk: c.Disk, NBD: c.NBD, Time: c.Time, OnLine: c.OnLine,
 	}

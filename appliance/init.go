@@ -74,6 +74,7 @@ type initProcess struct {
 	state   boxState
 	local   localName
 	lights  boxLights
+	presses int // long ones of the button; its watcher's alone
 	super   *boot.Supervisor
 	cages   cages
 	settings

@@ -11,6 +11,7 @@ import (
 
 	"gatepost/appliance/config"
 	"gatepost/appliance/control"
+	"gatepost/board/button"
 	"gatepost/webui"
 )
 
@@ -105,5 +106,25 @@ func TestPageAsksPID1(t *testing.T) {
 	}
 	if strings.Contains(log, "kettle") || strings.Contains(log, words) {
 		t.Error("a secret is in the journal")
+	}
+}
+
+// The button of the box does what the page does, without the page.
+func TestButtonResets(t *testing.T) {
+	for want, act := range map[string]button.Act{control.OpRecoveryReset: button.Password, control.OpFactoryReset: button.Reset} {
+		s := newTried(t, map[string]string{configName: rightConfig})
+		p := newInitProcess(InitOptions{})
+		p.pressed(act) // without a disk there is nothing to reset
+		if len(p.ends) > 0 {
+			t.Errorf("%s without a disk: the box ends", want)
+		}
+		p.data, p.system = s.data, s.system
+		p.pressed(act)
+		if end := <-p.ends; end.String() != "restart" {
+			t.Errorf("%s: got %v, want a restart", want, end)
+		}
+		if left := s.file("system/" + jobName); !strings.Contains(left, want) {
+			t.Errorf("got the job %q, want %s", left, want)
+		}
 	}
 }

@@ -55,6 +55,7 @@ func runWeb(ctx context.Context, in RoleInput) error {
 		ShowCode: func(code string) {
 			fmt.Fprintf(in.Stdout, "Claim code: %s\n", code)
 		},
+		Press:       func() (int, bool) { b := box.get(); return b.Press, b.Button },
 		Certificate: func() (string, string) { return keeper.Fingerprint(), keeper.Words() },
 		Zone:        in.Zone,
 		Log:         in.Log,

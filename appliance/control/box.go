@@ -24,6 +24,11 @@ type Box struct {
 	// Light is the row of the legend that the lights show (board/led), "" for
 	// a box without lights.
 	Light string `json:"light,omitempty"`
+	// Button is true when the box has a reset button that is in use. Press counts
+	// the long presses by which a person shows that they stand before the box;
+	// it is 0 except in the minute after one.
+	Button bool `json:"button,omitempty"`
+	Press  int  `json:"press,omitempty"`
 	// LastReboot is why the box restarted itself the last time, "" when it did
 	// not.
 	LastReboot string `json:"last_reboot,omitempty"`

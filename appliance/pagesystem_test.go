@@ -11,6 +11,7 @@ import (
 
 	"gatepost/appliance/config"
 	"gatepost/appliance/control"
+	"gatepost/board/button"
 	"gatepost/webui"
 )
 
@@ -110,21 +111,21 @@ func TestPageAsksPID1(t *testing.T) {
 
 // The button of the box does what the page does, without the page.
 func TestButtonResets(t *testing.T) {
-	for want, press := range map[string]func(*initProcess) error{
-		control.OpRecoveryReset: func(p *initProcess) error { return p.passwordPress() },
-		control.OpFactoryReset:  func(p *initProcess) error { return p.resetPress() },
-	} {
+	for press, want := range map[button.Act]string{button.Password: control.OpRecoveryReset, button.Reset: control.OpFactoryReset} {
 		s := newTried(t, map[string]string{configName: rightConfig})
 		p := newInitProcess(InitOptions{})
-		if err := press(p); code(err) != control.CodeNoDisk {
-			t.Errorf("%s without a disk: got %v", want, err)
-		}
+		p.pressed(press) // without a disk: only said
 		p.data, p.system = s.data, s.system
-		if err := press(p); err != nil || (<-p.ends).String() != "restart" {
-			t.Errorf("%s: got %v, want a restart", want, err)
+		p.pressed(press)
+		if end := <-p.ends; end.String() != "restart" {
+			t.Errorf("%s: got %v, want a restart", want, end)
 		}
 		if left := s.file("system/" + jobName); !strings.Contains(left, want) {
 			t.Errorf("got the job %q, want %s", left, want)
+		}
+		lines := p.journal.Lines(0)
+		if len(lines) == 0 || !strings.Contains(lines[0].Text, "there is no data disk") {
+			t.Errorf("%s without a disk: got %v", want, lines)
 		}
 	}
 }

@@ -126,5 +126,9 @@ func TestButtonResets(t *testing.T) {
 		if left := s.file("system/" + jobName); !strings.Contains(left, want) {
 			t.Errorf("got the job %q, want %s", left, want)
 		}
+		lines := p.journal.Lines(0)
+		if len(lines) == 0 || !strings.Contains(lines[0].Text, "there is no data disk") {
+			t.Errorf("%s without a disk: got %v", want, lines)
+		}
 	}
 }

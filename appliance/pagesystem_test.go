@@ -134,6 +134,10 @@ func TestButtonResets(t *testing.T) {
 		if !p.lights.refresh(time.Now()).Find {
 			t.Error("the lights do not answer the press")
 		}
+		lines := p.journal.Lines(0)
+		if len(lines) == 0 || !strings.Contains(lines[0].Text, "there is no data disk") {
+			t.Errorf("%s without a disk: got %v", want, lines)
+		}
 	}
 }
 

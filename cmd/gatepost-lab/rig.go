@@ -25,8 +25,10 @@ type rigConfig struct {
 	Board string // of qemu.Config
 	DTB   string // of qemu.Config
 	Disk  string // data disk, "" for none
-	CA    *lab.CA
-	World lab.World
+	// Firmware and Vars are of qemu.Config: the disk is started by them.
+	Firmware, Vars string
+	CA             *lab.CA
+	World          lab.World
 	// OfficeSends lets the office's machines send by themselves.
 	OfficeSends bool
 	Events      func(lab.Event)
@@ -116,7 +118,7 @@ func startRig(ctx context.Context, c rigConfig) (*rig, error) {
 	g.Go(func() error { return r.Wire.Run(gctx, ln) })
 	g.Go(func() error { return r.Lab.Run(gctx) })
 	r.Machine, err = qemu.Start(gctx, qemu.Config{
-		Board: c.Board, DTB: c.DTB,
+		Board: c.Board, DTB: c.DTB, Firmware: c.Firmware, Vars: c.Vars,
 		Kernel: filepath.Join(c.Image, image.KernelName), Initrd: filepath.Join(c.Image, image.InitrdName),
 		MemoryMB: c.MemoryMB, Network: socket, Disk: c.Disk, Time: c.Time, OnLine: c.OnLine,
 	})

@@ -80,6 +80,7 @@ type initProcess struct {
 	vitals  vitals
 	hooks   hooks
 	cages   cages
+	storage boot.Storage // what the start found; does not change
 	settings
 	// netAgain wakes the network to start again with the settings in force.
 	netAgain chan struct{}
@@ -141,7 +142,9 @@ func (p *initProcess) start(life context.Context) {
 	p.lights.start(life, p, config.Default().Lights)
 	p.openStorage(life)
 	p.finishJob()
+	provisioned := p.provision()
 	p.loadSettings()
+	p.showProvision(provisioned)
 	p.tell = p.say
 	p.apply = func(before, after inForce) { p.applySettings(life, before, after) }
 	p.lights.choose(life, p, p.current().Lights)

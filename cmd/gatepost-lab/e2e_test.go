@@ -90,14 +90,16 @@ type office struct {
 
 // setup is what differs between the tests' boxes.
 type setup struct {
-	World  lab.World
-	Config []byte // config.toml; nil: the lab's
-	Disk   string // an existing disk; "" makes one
-	NoDisk bool
-	Image  string // folder of the image; "": the release's
-	Size   int64
-	CA     *lab.CA
-	Time   time.Time
+	World          lab.World
+	Config         []byte // config.toml; nil: the lab's
+	Disk           string // an existing disk; "" makes one
+	NoDisk         bool
+	Image          string // folder of the image; "": the release's
+	Size           int64
+	CA             *lab.CA
+	Time           time.Time
+	Firmware, Vars string // of qemu.Config
+	MemoryMB       int
 	// Prepare is called before the guest starts.
 	Prepare func(*lab.Lab)
 	Append  string   // of qemu.Config
@@ -144,6 +146,7 @@ func boot(t *testing.T, s setup) *office {
 		lights = raspiLights
 	}
 	r, err := startRig(ctx, rigConfig{
+		Firmware: s.Firmware, Vars: s.Vars, MemoryMB: s.MemoryMB,
 		Image: s.Image, Board: s.Board, DTB: s.DTB, Append: s.Append, Extra: s.Extra, Disk: s.Disk, CA: s.CA, World: s.World, Time: s.Time, Prepare: s.Prepare,
 		OnLine: func(l qemu.Line) {
 			mu.Lock()

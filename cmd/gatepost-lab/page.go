@@ -93,6 +93,12 @@ func (p *page) send(ctx context.Context, method, path, kind string, body io.Read
 	return resp.StatusCode, b, err
 }
 
+var (
+	inTextarea = regexp.MustCompile(`(?s)<textarea[^>]*>\n?(.*?)</textarea>`)
+	inHash     = regexp.MustCompile(`<code>([0-9a-f]{64})</code>`)
+	inTrial    = regexp.MustCompile(`name="trial" value="([^"]+)"`)
+)
+
 // The owner of the box.
 const (
 	ownerName     = "Anna"

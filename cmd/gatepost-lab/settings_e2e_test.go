@@ -20,12 +20,6 @@ import (
 	"gatepost/relay/lab"
 )
 
-var (
-	inTextarea = regexp.MustCompile(`(?s)<textarea[^>]*>\n?(.*?)</textarea>`)
-	inHash     = regexp.MustCompile(`<code>([0-9a-f]{64})</code>`)
-	inTrial    = regexp.MustCompile(`name="trial" value="([^"]+)"`)
-)
-
 // settings reads the text and the hash of the settings from the page.
 func (o *office) settings() (text, hash, trial string) {
 	o.t.Helper()

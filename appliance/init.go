@@ -66,6 +66,7 @@ type InitOptions struct {
 type initProcess struct {
 	InitOptions
 	journal *journal.Journal
+	keeper  journalKeeper
 	log     *slog.Logger
 	started time.Time
 	tasks   sync.WaitGroup
@@ -136,6 +137,7 @@ func (p *initProcess) start(life context.Context) {
 	})
 	p.lights.start(life, p, config.Default().Lights)
 	p.openStorage(life)
+	p.startJournal(life)
 	p.finishJob()
 	p.loadSettings()
 	p.tell = p.say
@@ -253,6 +255,7 @@ func (p *initProcess) stop(end boot.End, cancel context.CancelFunc) {
 	case <-time.After(stopLimit + 5*time.Second):
 		p.say("something did not stop in time")
 	}
+	p.warn("log", p.keeper.close())
 	p.warn("data disk", boot.CloseStorage(boot.DataDir))
 	p.say("%s", end)
 	p.journal.Flush(consoleFlush)

@@ -9,7 +9,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 # Arguments for the lab, e.g. make run ARGS="-fresh".
 ARGS ?=
 
-.PHONY: help run test e2e check unit kill bench bench-profile arch lint vuln fuzz image lock list setup setup-test clean
+.PHONY: torture help browser screenshots reproducible run test e2e check unit kill bench bench-profile arch lint vuln fuzz image lock list setup setup-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,13 +18,35 @@ run: setup ## boot the appliance in QEMU inside the simulated internet
 	@$(GO) build -o build/gatepost-lab ./cmd/gatepost-lab
 	@exec build/gatepost-lab run $(ARGS)
 
-test: setup-test check e2e ## every test: lint, house, unit and lab under -race, QEMU end to end
+test: setup-test check browser e2e torture reproducible ## every test: lint, house, unit and lab under -race, browser, QEMU end to end, the image twice
 
 check: setup-test lint arch unit ## all tests that need no QEMU
 
 e2e: setup-test ## the tests in QEMU alone
 	$(GO) test -c -tags e2e -o build/e2e.test ./cmd/gatepost-lab
 	build/e2e.test -test.timeout 25m -test.v -test.run '^TestE2E'
+
+BROWSER_NEEDS := chromium:chromium
+PREVIEW := $(CURDIR)/build/preview
+browser: ## every page in a real browser: accessibility, widths, console
+	@.ci/need $(BROWSER_NEEDS)
+	rm -rf build/preview
+	GATEPOST_PREVIEW=$(PREVIEW) $(GO) test -count=1 -run '^TestPreview$$' ./webui
+	$(GO) -C webui/browsertest test -count=1 -timeout 10m -v -run '^TestPages$$' ./... -args -pages $(PREVIEW)
+
+screenshots: ## a picture of every page: light, dark and 320 pixels wide, in build/screenshots
+	@.ci/need $(BROWSER_NEEDS)
+	rm -rf build/preview build/screenshots
+	GATEPOST_PREVIEW=$(PREVIEW) $(GO) test -count=1 -run '^TestPreview$$' ./webui
+	$(GO) -C webui/browsertest test -count=1 -timeout 10m -run '^TestScreenshots$$' ./... -args -pages $(PREVIEW) -screenshots $(CURDIR)/build/screenshots
+	@echo "build/screenshots/index.html"
+
+# The power of the real image is cut N times. SEED repeats a run as far as the
+# machine's speed lets it.
+SEED ?= 0
+torture: N := $(if $(filter command line environment,$(origin N)),$(N),5)
+torture: setup-test build/bench/gatepost-lab ## cut the power N times (5) while mail flows and settings are saved
+	@build/bench/gatepost-lab torture -n $(N) -seed $(SEED)
 
 unit: setup-test ## unit and lab tests with the race detector
 	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v '^gatepost$$')
@@ -53,6 +75,7 @@ arch: ## the tests of the house: arrows, doors, sizes
 
 lint: $(TOOLS)/.stamp ## vet, staticcheck, gofumpt, deadcode, vulnerabilities
 	$(GO) vet -tags e2e ./...
+	$(GO) vet -tags hooks ./appliance
 	$(TOOLS)/staticcheck -tags e2e ./...
 	@out="$$($(TOOLS)/gofumpt -l $$(git ls-files '*.go'))"; if [ -n "$$out" ]; then echo "not formatted (gofumpt):"; echo "$$out"; exit 1; fi
 	@out="$$($(TOOLS)/deadcode -test -tags e2e ./... )"; if [ -n "$$out" ]; then echo "code that nothing reaches:"; echo "$$out"; exit 1; fi
@@ -72,10 +95,15 @@ fuzz: setup-test ## each fuzz target for FUZZTIME
 		for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
 			echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; done; done
 
-image: setup ## build every artefact of the image into build/image
-	$(GO) run ./cmd/gatepost-image build
+PROFILE ?= qemu-virt
+image: setup ## build every artefact of the image into build/image (PROFILE=raspi3b for another board)
+	@$(GO) run ./cmd/gatepost-image build -profile $(PROFILE)
 
-lock: setup ## take the newest kernel package into the lock file
+# PLANT=1 puts a mistake into one of the two builds, to see that it is named.
+reproducible: setup-test ## build the image twice in different surroundings and compare every artefact
+	@.ci/reproducible
+
+lock: setup ## take the newest kernel and boot stub into the lock file
 	$(GO) run ./cmd/gatepost-image lock
 
 list: ## the domains of the simulated internet
@@ -90,7 +118,7 @@ $(TOOLS)/.stamp: .ci/go.mod .ci/go.sum
 # command is there.
 RUN_NEEDS  := qemu-system-aarch64:qemu-system-arm mke2fs:e2fsprogs dpkg-deb:dpkg git:git
 TEST_NEEDS := $(RUN_NEEDS) qemu-io:qemu-utils gcc:gcc ld:binutils swaks:swaks xz:xz-utils postfix:postfix \
-	sgdisk:gdisk fsck.vfat:dosfstools mtype:mtools dnsmasq:dnsmasq-base avahi-daemon:avahi-daemon
+	sgdisk:gdisk fsck.vfat:dosfstools mtype:mtools dnsmasq:dnsmasq-base avahi-daemon:avahi-daemon faketime:faketime diffoscope:diffoscope-minimal
 
 setup:
 	@.ci/need $(RUN_NEEDS)

@@ -47,7 +47,7 @@ var doors = map[string][]string{
 	"go.etcd.io/bbolt":               {"gatepost/relay/store"},
 	"periph.io/x/host/v3":            {"gatepost/board/gpio"},
 	"gvisor.dev/gvisor":              {"gatepost/relay/lab/wire"},
-	"github.com/u-root/u-root":       {"gatepost/appliance/", "gatepost/image", "gatepost/image/"},
+	"github.com/u-root/u-root":       {"gatepost/appliance/", "gatepost/board/watchdog", "gatepost/image", "gatepost/image/"},
 	"github.com/vishvananda/netlink": {"gatepost/appliance/"},
 	"github.com/insomniacslk/dhcp":   {"gatepost/appliance/", "gatepost/relay/lab"},
 	"github.com/BurntSushi/toml":     {"gatepost/appliance/config"},
@@ -171,7 +171,7 @@ func TestArchDoors(t *testing.T) {
 // its network stack.
 func TestArchBinary(t *testing.T) {
 	for _, p := range list(t, "-deps", "./cmd/gatepost") {
-		for _, no := range []string{"gatepost/relay/lab", "gvisor.dev/", "gatepost/image", "testing"} {
+		for _, no := range []string{"gatepost/relay/lab", "gvisor.dev/", "gatepost/image", "gatepost/appliance/sandbox/attack", "testing"} {
 			if p.ImportPath == no || strings.HasPrefix(p.ImportPath, no) && strings.HasSuffix(no, "/") ||
 				strings.HasPrefix(p.ImportPath, no+"/") && !slices.Contains(formats, p.ImportPath) {
 				t.Errorf("cmd/gatepost links %s", p.ImportPath)

@@ -18,6 +18,7 @@ import (
 	"gatepost/appliance/config"
 	"gatepost/appliance/control"
 	"gatepost/appliance/journal"
+	"gatepost/appliance/liveness"
 	"gatepost/appliance/netup"
 	"gatepost/board/button"
 )
@@ -66,6 +67,7 @@ type InitOptions struct {
 type initProcess struct {
 	InitOptions
 	journal *journal.Journal
+	keeper  journalKeeper
 	log     *slog.Logger
 	started time.Time
 	tasks   sync.WaitGroup
@@ -74,8 +76,12 @@ type initProcess struct {
 	state   boxState
 	local   localName
 	lights  boxLights
-	buttonActs
-	super *boot.Supervisor
+	presses int // long ones of the button; its watcher's alone
+	super   *boot.Supervisor
+	vitals  vitals
+	hooks   hooks
+	cages   cages
+	storage boot.Storage // what the start found; does not change
 	settings
 	// netAgain wakes the network to start again with the settings in force.
 	netAgain chan struct{}
@@ -89,6 +95,17 @@ func RunInit(ctx context.Context, o InitOptions) error {
 		return ErrNotInit
 	}
 	limitMemory(self)
+	p := newInitProcess(o)
+	life, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p.guard("start", func() error { p.start(life); return nil })
+	end := p.waitForEnd(life)
+	p.guard("stop", func() error { p.stop(end, cancel); return nil })
+	return boot.Stop(end)
+}
+
+// newInitProcess starts nothing.
+func newInitProcess(o InitOptions) *initProcess {
 	p := &initProcess{
 		InitOptions: o,
 		journal:     journal.New(journalLines),
@@ -98,12 +115,7 @@ func RunInit(ctx context.Context, o InitOptions) error {
 		netAgain:    make(chan struct{}, 1),
 	}
 	p.log = p.journal.Logger(self, slog.LevelWarn)
-	life, cancel := context.WithCancel(ctx)
-	defer cancel()
-	p.guard("start", func() error { p.start(life); return nil })
-	end := p.waitForEnd(life)
-	p.guard("stop", func() error { p.stop(end, cancel); return nil })
-	return boot.Stop(end)
+	return p
 }
 
 // start does the boot steps in order and leaves everything running.
@@ -116,6 +128,7 @@ func (p *initProcess) start(life context.Context) {
 	p.warn("keys", boot.KeysToSignals())
 	p.watchSignals(life)
 	p.loadModules()
+	p.armWatchdog(life)
 	p.warn("random numbers", boot.SeedRandom())
 	p.warn("network", netup.Loopback())
 	p.state.init()
@@ -129,8 +142,11 @@ func (p *initProcess) start(life context.Context) {
 	})
 	p.lights.start(life, p, config.Default().Lights)
 	p.openStorage(life)
+	p.startJournal(life)
 	p.finishJob()
+	provisioned := p.provision()
 	p.loadSettings()
+	p.showProvision(provisioned)
 	p.tell = p.say
 	p.apply = func(before, after inForce) { p.applySettings(life, before, after) }
 	p.lights.choose(life, p, p.current().Lights)
@@ -139,8 +155,10 @@ func (p *initProcess) start(life context.Context) {
 	p.startControl(life)
 	p.startNetwork(life)
 	p.startClock(life)
+	p.giveUp()
 	p.startRoles(life)
 	p.keep(life, "health", p.watchHealth)
+	p.hooks.start(life, p)
 }
 
 // openConsole shows the journal on the console, and the console's file becomes
@@ -237,6 +255,7 @@ func (p *initProcess) waitForEnd(life context.Context) boot.End {
 // stop ends everything in order: roles, then the rest, which saves the time,
 // then the disk.
 func (p *initProcess) stop(end boot.End, cancel context.CancelFunc) {
+	p.vitals.enter(func(ph *liveness.Phase) { ph.Stopping = time.Now() })
 	cancel()
 	joined := make(chan struct{})
 	go func() { p.tasks.Wait(); close(joined) }()
@@ -245,7 +264,9 @@ func (p *initProcess) stop(end boot.End, cancel context.CancelFunc) {
 	case <-time.After(stopLimit + 5*time.Second):
 		p.say("something did not stop in time")
 	}
+	p.warn("log", p.keeper.close())
 	p.warn("data disk", boot.CloseStorage(boot.DataDir))
+	p.letGo(end)
 	p.say("%s", end)
 	p.journal.Flush(consoleFlush)
 }
@@ -253,22 +274,25 @@ func (p *initProcess) stop(end boot.End, cancel context.CancelFunc) {
 // keep runs a part of PID 1 for as long as life lasts: after an error or a
 // panic it is started again.
 func (p *initProcess) keep(life context.Context, name string, run func(context.Context) error) {
-	p.tasks.Go(func() {
-		for life.Err() == nil {
-			err := p.guard(name, func() error { return run(life) })
-			if life.Err() != nil {
-				return
-			}
-			if err == nil {
-				err = errors.New("ended by itself")
-			}
-			p.warn(name, err)
-			select {
-			case <-life.Done():
-			case <-time.After(restartPause):
-			}
+	p.tasks.Go(func() { p.again(life, name, run) })
+}
+
+// again is keep for a caller that waits for the end.
+func (p *initProcess) again(life context.Context, name string, run func(context.Context) error) {
+	for life.Err() == nil {
+		err := p.guard(name, func() error { return run(life) })
+		if life.Err() != nil {
+			return
 		}
-	})
+		if err == nil {
+			err = errors.New("ended by itself")
+		}
+		p.warn(name, err)
+		select {
+		case <-life.Done():
+		case <-time.After(restartPause):
+		}
+	}
 }
 
 // guard turns a panic into an error that is printed: PID 1 must live on.

@@ -17,9 +17,11 @@ import (
 // endPause lets the answer reach the browser before the box stops.
 const endPause = time.Second
 
-// act fulfils one wish of the page or of root, and notes in the journal who
-// had it. It is called for one wish at a time.
+// act fulfils one wish of the page, of root or of the button, and notes in the
+// journal who had it. Others wait meanwhile.
 func (p *initProcess) act(_ context.Context, r control.Request) (control.Answer, error) {
+	p.acting.Lock()
+	defer p.acting.Unlock()
 	a, err := p.doAct(r)
 	var no *control.ActError
 	switch {
@@ -74,6 +76,9 @@ func (p *initProcess) doAct(r control.Request) (control.Answer, error) {
 	case control.OpPowerOff:
 		p.endSoon(boot.PowerOff, who(r)+" asked for it")
 		return control.Answer{}, nil
+	case control.OpFindMe:
+		p.lights.findMe(findFor)
+		return control.Answer{}, nil
 	case control.OpBackup:
 		return p.makeBackup(r)
 	case control.OpRestore:
@@ -85,7 +90,11 @@ func (p *initProcess) doAct(r control.Request) (control.Answer, error) {
 	case control.OpFactoryReset, control.OpRecoveryReset:
 		return control.Answer{}, p.reset(r)
 	case control.OpEraseData:
-		return control.Answer{}, refusal(control.CodeFailed, "this version cannot make a new data disk by itself")
+		if err := p.eraseData(); err != nil {
+			return control.Answer{}, refusal(control.CodeFailed, "%v", err)
+		}
+		p.endSoon(boot.Reboot, who(r)+" asked for an empty data disk")
+		return control.Answer{}, nil
 	}
 	return control.Answer{}, refusal(control.CodeUnknown, "this box cannot do %q", r.Op)
 }

@@ -1,6 +1,10 @@
 package appliance
 
 import (
+	"context"
+	"time"
+
+	"gatepost/appliance/control"
 	"gatepost/board/button"
 	"gatepost/board/led"
 )
@@ -11,9 +15,9 @@ func (p *initProcess) buttonWatcher() button.Watcher {
 		Stage: func(s led.Button) {
 			switch s {
 			case led.ButtonPassword:
-				p.say("button: held for five seconds; release it now for a new password and DHCP, mail is kept")
+				p.say("button: held for five seconds; let go now for a new password and DHCP, mail is kept")
 			case led.ButtonReset:
-				p.say("button: held for fifteen seconds; release it now for a factory reset")
+				p.say("button: held for fifteen seconds; let go now for a factory reset")
 			}
 			p.lights.hold(s)
 		},
@@ -25,31 +29,42 @@ func (p *initProcess) buttonWatcher() button.Watcher {
 func (p *initProcess) pressed(act button.Act) {
 	switch act {
 	case button.Short:
-		p.note("button: pressed")
+		p.say("button: pressed")
 		p.lights.wake()
 	case button.Claim:
-		p.buttonAct("a person stands before the box", p.claimPress)
+		p.say("button: held for two seconds; for a minute a page without an owner can be claimed without the code")
+		p.openClaim()
 	case button.Password:
-		p.buttonAct("new password and DHCP, mail is kept", p.passwordPress)
+		p.buttonAct(control.OpRecoveryReset)
 	case button.Reset:
-		p.buttonAct("factory reset", p.resetPress)
+		p.buttonAct(control.OpFactoryReset)
 	case button.Stuck:
 		p.say("button: held for a minute; nothing is done, is something leaning on it?")
 	}
 }
 
-// buttonActs are the acts of the button that other parts of the box carry out;
-// nil for one that they cannot.
-type buttonActs struct {
-	claimPress, passwordPress, resetPress func() error
+// claimFor is how long a press lets the page be claimed without the code.
+const claimFor = time.Minute
+
+// openClaim tells the page that a person stands before the box.
+func (p *initProcess) openClaim() {
+	p.presses++
+	n := p.presses
+	p.state.update(func(b *control.Box) { b.Press = n })
+	p.lights.findMe(acceptedFor)
+	time.AfterFunc(claimFor, func() {
+		p.state.update(func(b *control.Box) {
+			if b.Press == n {
+				b.Press = 0
+			}
+		})
+	})
 }
 
-func (p *initProcess) buttonAct(what string, do func() error) {
-	if do == nil {
-		p.say("button: %s: %v", what, errNoWay)
-		return
+// buttonAct does what the page could ask for, too. The lights answer when it
+// is accepted; the journal says it in both cases.
+func (p *initProcess) buttonAct(op string) {
+	if _, err := p.act(context.Background(), control.Request{Op: op, By: "the reset button"}); err == nil {
+		p.lights.findMe(acceptedFor)
 	}
-	p.say("button: %s", what)
-	p.lights.findMe(acceptedFor)
-	p.warn("button: "+what, p.guard("button", do))
 }

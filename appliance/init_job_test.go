@@ -19,7 +19,7 @@ const staticConfig = rightConfig + "# the router is old\n[network]\nmode = \"sta
 // lived is a disk after a year of work.
 func lived() map[string]string {
 	return map[string]string{
-		configName: staticConfig, "system/" + lastGoodName: staticConfig, "system/time": "1", "system/address": "192.168.1.30\n",
+		configName: staticConfig, "system/" + lastGoodName: staticConfig, "system/time": "1", "system/lease.json": "192.168.1.30\n",
 		"system/" + oldFormName: "old", "system/" + pendingName: "version = 1\n", "system/restarts.json": "{}",
 		"relay/tls.pem": "relay key", "relay/gatepost.db": "history", "relay/spool/000001": "waiting mail",
 		"web/tls.pem": "web key", "web/owner.json": "Anna", "stray": "x",
@@ -181,7 +181,7 @@ func TestRestore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := []string{configName, "relay/tls.pem", "web/owner.json", "web/tls.pem", "system/address"}
+	names := []string{configName, "relay/tls.pem", "web/owner.json", "web/tls.pem", "system/lease.json"}
 	for _, done := range subsets(names) {
 		files := lived()
 		files["system/"+restoreName] = string(text)
@@ -199,7 +199,7 @@ func TestRestore(t *testing.T) {
 		}
 		got := e.files(t)
 		want := lived()
-		for _, name := range []string{"web/tls.pem", "system/address", "system/" + lastGoodName, "system/" + pendingName, "system/" + oldFormName} {
+		for _, name := range []string{"web/tls.pem", "system/lease.json", "system/" + lastGoodName, "system/" + pendingName, "system/" + oldFormName} {
 			delete(want, name)
 		}
 		for _, f := range saved {

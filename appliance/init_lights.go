@@ -2,7 +2,6 @@ package appliance
 
 import (
 	"context"
-	"errors"
 	"os"
 	"reflect"
 	"sync"
@@ -21,6 +20,8 @@ import (
 const (
 	// wakeFor is how long a short press lights a box that is dark at night.
 	wakeFor = time.Minute
+	// findFor is how long a box shows that it is the one that is looked for.
+	findFor = time.Minute
 	// acceptedFor is how long the lights answer a press that did something.
 	acceptedFor = 4 * time.Second
 )
@@ -62,15 +63,13 @@ func (l *boxLights) start(life context.Context, p *initProcess, c config.Lights)
 	var parts sync.WaitGroup
 	part := func(name string, run func(context.Context) error) {
 		parts.Add(1)
-		p.keep(ctx, name, func(ctx context.Context) error {
-			err := run(ctx)
-			if ctx.Err() != nil {
-				parts.Done()
-			}
-			return err
+		p.tasks.Go(func() {
+			defer parts.Done()
+			p.again(ctx, name, run)
 		})
 	}
 	part("lights", front.Run)
+	p.state.update(func(b *control.Box) { b.Button = front.HasButton() })
 	if front.HasButton() {
 		part("button", func(ctx context.Context) error { return front.Watch(ctx, p.buttonWatcher()) })
 	}
@@ -203,6 +202,3 @@ func lightConditions(s health.State) led.Conditions {
 		Link: s.Link, Lease: s.Network,
 	}
 }
-
-// errNoWay says that a part of the box that is asked for is not there.
-var errNoWay = errors.New("this version cannot do that")

@@ -2,13 +2,11 @@ package appliance
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"sync"
 
-	"gatepost/appliance/boot"
 	"gatepost/appliance/config"
 	"gatepost/appliance/control"
 	"gatepost/appliance/health"
@@ -35,6 +33,7 @@ type settings struct {
 	// tell says a line on the console; nil says nothing.
 	tell func(format string, args ...any)
 
+	acting   sync.Mutex // held while a wish is fulfilled
 	applying sync.Mutex // held while new settings take effect
 
 	mu      sync.Mutex
@@ -75,41 +74,6 @@ func (s *settings) setInForce(f inForce) {
 	s.force = f
 }
 
-// openStorage brings the data disk up, or says why not and goes on.
-func (p *initProcess) openStorage(ctx context.Context) {
-	find := boot.DiskFinder{SysBlock: "/sys/class/block", Dev: "/dev", Label: boot.DataLabel, Wait: diskWait}
-	folders := append(roleFolders(),
-		boot.Folder{Name: ".", UID: rootUID, GID: rootUID, Mode: 0o755},
-		boot.Folder{Name: "system", UID: rootUID, GID: rootUID, Mode: 0o700})
-	st := boot.OpenStorage(ctx, find, boot.DataDir, folders)
-	if st.OK {
-		var err error
-		if p.data, err = os.OpenRoot(boot.DataDir); err == nil {
-			p.system, err = os.OpenRoot(systemDir)
-			p.warn("settings", ownSettings(p.data))
-		}
-		if err != nil {
-			st.OK, st.Message = false, err.Error()
-			p.data, p.system = nil, nil
-		}
-	}
-	box := control.Storage{State: control.StorageOK, Device: st.Device, Message: st.Message}
-	switch {
-	case st.Missing:
-		box.State = control.StorageMissing
-	case !st.OK:
-		box.State = control.StorageFailed
-	}
-	if st.OK {
-		box.TotalBytes, box.FreeBytes, _ = boot.DiskSpace(boot.DataDir)
-		p.say("storage: %s is in use, %d of %d MB free", st.Device, box.FreeBytes>>20, box.TotalBytes>>20)
-	}
-	if st.Message != "" {
-		p.say("storage: %s", st.Message)
-	}
-	p.state.setStorage(box)
-}
-
 // ownSettings makes the settings file readable for root alone, whoever put it
 // on the disk: there are password hashes in it.
 func ownSettings(data *os.Root) error {
@@ -141,6 +105,7 @@ func (p *initProcess) loadSettings() {
 	default:
 		p.say("settings: %s is in force, this box is %s", configName, f.config.Hostname)
 	}
+	p.say("settings: check sum %s", config.Hash(f.config))
 	p.state.setConfig(f.config.Hostname, f.shown())
 }
 

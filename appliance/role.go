@@ -30,6 +30,7 @@ const (
 	ListenSubmissions = "submissions" // port 465, TLS from the first byte
 	ListenSubmission  = "submission"  // port 587, STARTTLS
 	ListenHTTPS       = "https"       // port 443, the admin page
+	ListenHealth      = "health"      // a unix socket on which PID 1 asks whether the page lives
 )
 
 // RoleInput is everything that a role gets from PID 1. A role opens nothing
@@ -44,6 +45,8 @@ type RoleInput struct {
 	// Watch tells the state of the box now and after every change, until ctx is
 	// done; on the box PID 1 is asked through its socket (package control).
 	Watch func(ctx context.Context, changed func(control.Box)) error
+	// ControlSocket is the path of PID 1's socket, "" where there is none.
+	ControlSocket string
 	// APISocket is the path of the relay's admin API. The relay creates it with
 	// APIMode, the page reads it.
 	APISocket string
@@ -101,19 +104,20 @@ func InheritRole() (RoleInput, error) {
 		return RoleInput{}, fmt.Errorf("handed-down configuration: %w", err)
 	}
 	return RoleInput{
-		Config:      h.Config,
-		ConfigUse:   h.ConfigUse,
-		ConfigError: h.ConfigError,
-		Listeners:   in.Listeners,
-		Watch:       control.NewClient(h.ControlSocket).Watch,
-		APISocket:   h.APISocket,
-		APIMode:     0o666, // its folder decides who can reach it
-		DataDir:     h.DataDir,
-		Volatile:    h.Volatile,
-		Log:         slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: dropTime})),
-		Stdout:      os.Stdout,
-		Version:     h.Version,
-		Built:       h.Built,
+		Config:        h.Config,
+		ConfigUse:     h.ConfigUse,
+		ConfigError:   h.ConfigError,
+		Listeners:     in.Listeners,
+		Watch:         control.NewClient(h.ControlSocket).Watch,
+		ControlSocket: h.ControlSocket,
+		APISocket:     h.APISocket,
+		APIMode:       0o666, // its folder decides who can reach it
+		DataDir:       h.DataDir,
+		Volatile:      h.Volatile,
+		Log:           slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: dropTime})),
+		Stdout:        os.Stdout,
+		Version:       h.Version,
+		Built:         h.Built,
 	}, nil
 }
 
@@ -127,8 +131,9 @@ func dropTime(groups []string, a slog.Attr) slog.Attr {
 }
 
 // RunRole inherits from PID 1 and is the role of that name, RoleRelay or
-// RoleWeb, until SIGTERM or SIGINT. The error is nil when it ended because it
-// was told to.
+// RoleWeb, until SIGTERM or SIGINT. Before it reads anything from outside the
+// cage is closed; a role whose cage cannot be closed does not run. The error is
+// nil when it ended because it was told to.
 func RunRole(name string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -137,6 +142,9 @@ func RunRole(name string) error {
 		return err
 	}
 	limitMemory(name)
+	if err := closeCage(name, in); err != nil {
+		return err
+	}
 	run := runRelay
 	if name == RoleWeb {
 		run = runWeb

@@ -130,6 +130,10 @@ type Profile struct {
 	// Console is where the kernel's console is, as its option console= takes
 	// it; "" leaves it to the device tree.
 	Console string
+	// DeviceTree is the board's device tree in the kernel's package, such as
+	// broadcom/x.dtb, for those who boot the kernel without a firmware that
+	// knows the board; "" if the firmware or the machine always has one.
+	DeviceTree string
 	// Modules are the kernel modules that the board needs besides Common;
 	// one with a leading "?" may be missing.
 	Modules []string

@@ -6,10 +6,12 @@ package board
 // ground on 20.
 //
 // A Pi without them has its own green light, which shows the whole state.
-func raspberry(name, title, chip string, compatible ...string) Profile {
+//
+// tree is the device tree, without its folder and ending.
+func raspberry(name, title, chip, tree string, compatible ...string) Profile {
 	line := func(n int) Line { return Line{Chip: chip, Number: n} }
 	return Profile{
-		Name: name, Title: title, Compatible: compatible,
+		Name: name, Title: title, Compatible: compatible, DeviceTree: "broadcom/" + tree + ".dtb",
 		Lights: []Light{
 			{Name: Status, Line: line(17)},
 			{Name: Network, Line: line(27)},
@@ -24,7 +26,8 @@ func raspberry(name, title, chip string, compatible ...string) Profile {
 // raspi3b is the Raspberry Pi 3, whose network card is on USB. QEMU's raspi3b is
 // one with another card.
 func raspi3b() Profile {
-	p := raspberry("raspi3b", "Raspberry Pi 3", "pinctrl-bcm2835", "raspberrypi,3-model-b", "raspberrypi,3-model-b-plus")
+	p := raspberry("raspi3b", "Raspberry Pi 3", "pinctrl-bcm2835", "bcm2837-rpi-3-b", "raspberrypi,3-model-b", "raspberrypi,3-model-b-plus")
+	p.Console = "ttyS1,115200" // the header's serial line; the better one has the Bluetooth chip
 	p.Modules = []string{
 		"dwc2", "?phy_generic", "usbnet", "smsc95xx", "lan78xx", "cdc_ether", "rndis_host",
 		"bcm2835", "sdhci_iproc", "?bcm2835_rng", "?bcm2835_wdt",
@@ -34,7 +37,7 @@ func raspi3b() Profile {
 
 // raspi4b is the Raspberry Pi 4. Its red light is free for the kernel.
 func raspi4b() Profile {
-	p := raspberry("raspi4b", "Raspberry Pi 4", "pinctrl-bcm2711", "raspberrypi,4-model-b")
+	p := raspberry("raspi4b", "Raspberry Pi 4", "pinctrl-bcm2711", "bcm2711-rpi-4-b", "raspberrypi,4-model-b")
 	p.FaultLED = "PWR"
 	p.Modules = []string{"genet", "?broadcom", "?mdio_bcm_unimac", "sdhci_iproc", "?iproc_rng200", "?bcm2835_wdt"}
 	return p
@@ -42,7 +45,7 @@ func raspi4b() Profile {
 
 // raspiZero2W is the Raspberry Pi Zero 2 W with a network card on USB.
 func raspiZero2W() Profile {
-	p := raspberry("raspi-zero-2w", "Raspberry Pi Zero 2 W", "pinctrl-bcm2835", "raspberrypi,model-zero-2-w")
+	p := raspberry("raspi-zero-2w", "Raspberry Pi Zero 2 W", "pinctrl-bcm2835", "bcm2837-rpi-zero-2-w", "raspberrypi,model-zero-2-w")
 	p.Modules = []string{
 		"dwc2", "?phy_generic", "usbnet", "?smsc95xx", "?lan78xx", "?cdc_ether", "?rndis_host", "?asix", "?ax88179_178a", "?r8152",
 		"bcm2835", "sdhci_iproc", "?bcm2835_rng", "?bcm2835_wdt",

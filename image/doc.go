@@ -3,6 +3,7 @@
 //
 //	vmlinuz           Debian's arm64 kernel, unaltered
 //	initrd.zst        the initramfs with the one executable, /init
+//	device-tree.dtb   Debian's device tree, for boards that have one in their profile
 //	gatepost.efi      both and the command line as one EFI program (package uki)
 //	gatepost.img      the disk of a new box, sparse (package layout)
 //	gatepost.img.zst  the disk again, for those who write it to a card

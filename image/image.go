@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -27,6 +28,7 @@ import (
 const (
 	KernelName = "vmlinuz"
 	InitrdName = "initrd.zst"
+	TreeName   = "device-tree.dtb"
 	UKIName    = "gatepost.efi"
 	DiskName   = "gatepost.img"
 	PackedName = "gatepost.img.zst"
@@ -34,6 +36,10 @@ const (
 	RightsName = "LICENSES.txt"
 	SumsName   = "SHA256SUMS"
 )
+
+// artefacts are the names of all that Build may write, besides the manifest and
+// the sums.
+var artefacts = []string{KernelName, InitrdName, TreeName, UKIName, DiskName, PackedName, SBOMName, RightsName}
 
 // templateName names the empty data file system in the manifest.
 const templateName = "data.ext4"
@@ -84,7 +90,7 @@ func (s Spec) withDefaults(ctx context.Context) (Spec, error) {
 	if s.Kernel.Lock == "" {
 		s.Kernel.Lock = filepath.Join(s.Source, LockFile)
 	}
-	s.Kernel.WithStub = !s.DirectOnly
+	s.Kernel.WithStub, s.Kernel.DeviceTree = !s.DirectOnly, s.Profile.DeviceTree
 	if s.Version == "" {
 		s.Version = gitVersion(ctx, s.Source)
 	}
@@ -103,7 +109,8 @@ func (s Spec) withDefaults(ctx context.Context) (Spec, error) {
 }
 
 // Build makes the image and returns its manifest. The folder's artefacts are
-// replaced one by one, the manifest and the sums last.
+// replaced one by one, the manifest and the sums last; those of an earlier
+// build that this one does not make are removed.
 func Build(ctx context.Context, s Spec) (manifest.Manifest, error) {
 	s, err := s.withDefaults(ctx)
 	if err != nil {
@@ -158,6 +165,11 @@ func Build(ctx context.Context, s Spec) (manifest.Manifest, error) {
 	}
 	put(KernelName, vmlinuz)
 	put(InitrdName, initrd)
+	if k.DeviceTree.Name != "" {
+		tree, err2 := os.ReadFile(k.DeviceTree.Path)
+		err = errors.Join(err, err2)
+		put(TreeName, tree)
+	}
 	if err != nil {
 		return manifest.Manifest{}, err
 	}
@@ -247,7 +259,8 @@ func tools(ctx context.Context) ([]manifest.Tool, error) {
 	return []manifest.Tool{{Name: "mke2fs", Version: version}}, err
 }
 
-// seal writes the manifest and the sums of everything beside them.
+// seal writes the manifest and the sums of everything beside them, and removes
+// what is not named there.
 func (s Spec) seal(m manifest.Manifest) error {
 	data, err := m.Encode()
 	if err != nil {
@@ -260,7 +273,18 @@ func (s Spec) seal(m manifest.Manifest) error {
 	for _, f := range append(m.Artefacts, describeFile(manifest.FileName, data)) {
 		fmt.Fprintf(&sums, "%s  %s\n", f.SHA256, f.Name)
 	}
-	return replace(filepath.Join(s.Out, SumsName), []byte(sums.String()))
+	if err := replace(filepath.Join(s.Out, SumsName), []byte(sums.String())); err != nil {
+		return err
+	}
+	for _, name := range artefacts {
+		if _, ok := m.Artefact(name); ok {
+			continue
+		}
+		if err := os.Remove(filepath.Join(s.Out, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("image: %w", err)
+		}
+	}
+	return nil
 }
 
 // replace writes a file through a temporary one beside it, so that a reader

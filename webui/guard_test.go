@@ -63,7 +63,7 @@ func TestEveryRoute(t *testing.T) {
 					if withSession {
 						b = s.anna()
 					}
-					path := strings.NewReplacer("{$}", "", "{id}", "m1", "{domain}", "shop.example", "{name}", strings.TrimPrefix(s.srv.assets.CSS, "/assets/")).Replace(rt.pattern)
+					path := strings.NewReplacer("{$}", "", "{id}", "m1", "{what}", "restart", "{domain}", "shop.example", "{name}", strings.TrimPrefix(s.srv.assets.CSS, "/assets/")).Replace(rt.pattern)
 					res, _ := b.do(rt.method, path, nil, v.edit)
 					want := wantStatus(rt, m, v.name, withSession)
 					if res.StatusCode != want {
@@ -108,8 +108,12 @@ func wantStatus(rt route, m mode, visitor string, withSession bool) int {
 		return http.StatusUnauthorized
 	case !withSession:
 		return http.StatusSeeOther // to /login
-	case rt.pattern == "/message/{id}/original" && post:
+	case rt.pattern == "/message/{id}/original" && post, rt.pattern == "/system/try", rt.pattern == "/system/backup", rt.pattern == "/system/end/{what}" && post:
 		return http.StatusForbidden // no password
+	case rt.pattern == "/system/check":
+		return http.StatusOK // changes nothing
+	case rt.pattern == "/system/restore":
+		return http.StatusUnprocessableEntity // no file
 	case rt.pattern == "/check":
 		return http.StatusOK // a page with the result, or with the form
 	case post:
@@ -218,7 +222,7 @@ func TestTablesAreWhole(t *testing.T) {
 				t.Errorf("mode %d: %s is there twice or does nothing", m, key)
 			}
 			seen[key] = true
-			if !slices.Contains([]right{open, look, retry, act, mail}, rt.right) {
+			if !slices.Contains([]right{open, look, retry, act, mail, settings}, rt.right) {
 				t.Errorf("%s: the right %q is not known", key, rt.right)
 			}
 			if m == claimed && rt.right == open && rt.pattern != "/login" && rt.pattern != "/assets/{name}" {
@@ -229,7 +233,7 @@ func TestTablesAreWhole(t *testing.T) {
 			}
 		}
 	}
-	if got := fmt.Sprint(rightsOf("Anna")); got != "[look retry act mail]" {
-		t.Errorf("got rights %s, want [look retry act mail]", got)
+	if got := fmt.Sprint(rightsOf("Anna")); got != "[look retry act mail settings]" {
+		t.Errorf("got rights %s, want [look retry act mail settings]", got)
 	}
 }

@@ -51,8 +51,22 @@ func (s *Server) login(v *visit) {
 		s.show(v, http.StatusForbidden, "login", "login.title", body)
 	default:
 		s.begin(v, s.owner.Load().Name)
-		v.redirect("/")
+		v.redirect(s.firstPage(v))
 	}
+}
+
+// firstPage is where a person goes after the login: to a change of settings
+// that waits for their word, which may be why they had to log in again.
+func (s *Server) firstPage(v *visit) string {
+	if s.cfg.System == nil {
+		return "/"
+	}
+	ctx, cancel := context.WithTimeout(v.r.Context(), backendTime)
+	defer cancel()
+	if now, err := s.cfg.System.Settings(ctx); err == nil && now.Trial != nil {
+		return "/system"
+	}
+	return "/"
 }
 
 // checkPassword takes the same time for a name that does not exist.

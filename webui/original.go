@@ -1,7 +1,6 @@
 package webui
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -35,25 +34,10 @@ func (s *Server) showOriginal(v *visit, status int, trouble words.Text) {
 // original checks the password and sends the message as it came in.
 func (s *Server) original(v *visit) {
 	id, person := v.r.PathValue("id"), v.session.Person
-	if wait := s.backoff.Try(person, v.address()); wait > 0 {
-		v.w.Header().Set("Retry-After", seconds(wait))
-		s.showOriginal(v, http.StatusTooManyRequests, text(v.voice, "login.slow", "seconds", roundUp(wait)))
+	if status, trouble := s.proves(v); status != 0 {
+		s.showOriginal(v, status, trouble)
 		return
 	}
-	ctx, cancel := context.WithTimeout(v.r.Context(), 20*time.Second)
-	defer cancel()
-	right, err := s.checkPassword(ctx, person, v.r.PostFormValue("password"))
-	switch {
-	case err != nil:
-		s.cfg.Log.Warn("a password could not be checked", "err", err)
-		s.showOriginal(v, http.StatusServiceUnavailable, text(v.voice, "login.busy"))
-		return
-	case !right:
-		s.cfg.Log.Warn("a wrong password before a download", "from", v.address())
-		s.showOriginal(v, http.StatusForbidden, text(v.voice, "original.wrong"))
-		return
-	}
-	s.backoff.Succeeded(person, v.address())
 	if !goodID.MatchString(id) {
 		s.fail(v, http.StatusNotFound, "message.none")
 		return

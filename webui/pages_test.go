@@ -265,6 +265,17 @@ func TestTexts(t *testing.T) {
 	for _, state := range []string{"fine", "look", "broken", "starting", "paused"} {
 		used["level."+state] = true
 	}
+	for _, how := range append([]string{"restore"}, Ends...) {
+		for _, text := range []string{"ask-", "what-", "done-", "then-"} {
+			used["system."+text+how] = true
+		}
+	}
+	for _, key := range []string{
+		"use-last-good", "use-default", "within-180", "within-60", "within-30",
+		"error-" + SystemInvalid, "error-" + SystemNoTrial, "error-" + SystemTrial, "error-" + SystemNoDisk, "error-" + SystemPassphrase, "error-" + SystemBadBackup,
+	} {
+		used["system."+key] = true
+	}
 	book, err := words.Load("en")
 	if err != nil {
 		t.Fatal(err)

@@ -45,6 +45,10 @@ func TestPreview(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	res, _ := b.get("/claim")
+	if err := os.WriteFile(filepath.Join(out, "csp.txt"), []byte(res.Header.Get("Content-Security-Policy")), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	page("claim", "/claim", nil)
 	page("claim-de", "/claim", german)
 	_, body := b.post("/claim", "code", "wrong")
@@ -67,6 +71,15 @@ func TestPreview(t *testing.T) {
 	page("message", "/message/m1", nil)
 	page("message-de", "/message/m1", german)
 	page("original", "/message/m1/original", nil)
+	page("system", "/system", nil)
+	page("system-de", "/system", german)
+	_, body = b.post("/system/check", "text", "version = 1\n[network]\n")
+	save("system-plan", body)
+	_, body = b.post("/system/check", "text", "version = 1\n[relay]\nbogus = 1\n")
+	save("system-faults", body)
+	page("system-erase", "/system/end/factory-reset", nil)
+	s.system.now.Trial = &SettingsTrial{ID: "t1", Left: 3 * time.Minute, Page: "https://192.168.1.30/", Changes: []SettingChange{{Key: "network.mode", Old: "dhcp", New: "static"}}}
+	page("system-trial", "/system", nil)
 	page("others", "/others", nil)
 	page("others-de", "/others", german)
 	page("rules", "/others/shop.example", nil)

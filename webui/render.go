@@ -27,8 +27,8 @@ func parsePages() (map[string]*template.Template, error) {
 	}
 	pages := map[string]*template.Template{}
 	for _, name := range []string{
-		"check", "claim", "confirm", "continue", "error", "find", "home", "login", "message", "original", "others", "owner", "rules",
-		"status", "waiting",
+		"check", "claim", "confirm", "continue", "end", "ending", "error", "find", "home", "login", "message", "original", "others", "owner", "rules",
+		"status", "system", "waiting",
 	} {
 		t, err := base.Clone()
 		if err == nil {
@@ -53,6 +53,7 @@ type page struct {
 	Nav       string // the menu entry that is this page
 	Person    string // "" when nobody is logged in
 	Finds     bool   // there is a page for finding mail
+	System    bool   // there is a page for the box itself
 	Rules     bool   // there is a page of saved rules
 	Flash     *flashView
 	Body      any
@@ -93,7 +94,8 @@ func (s *Server) show(v *visit, status int, name, titleKey string, body any) {
 	title, _ := v.voice.Say(titleKey)
 	p := page{
 		Voice: v.voice, CSS: s.assets.CSS, Icon: s.assets.Icon,
-		Title: title.String(), Nav: name, Person: v.session.Person, Finds: s.has(queue), Rules: s.has(rules), Body: body,
+		Title: title.String(), Nav: name, Person: v.session.Person,
+		Finds: s.has(queue), Rules: s.has(rules), System: s.has(system), Body: body,
 	}
 	if v.token != "" && status == http.StatusOK {
 		if f, ok := s.sessions.TakeFlash(v.token); ok {

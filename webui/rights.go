@@ -12,6 +12,8 @@ const (
 	retry right = "retry" // try mail again
 	act   right = "act"   // pause, return and delete mail
 	mail  right = "mail"  // read the messages themselves
+	// settings is for the box itself: settings, backup, restart, reset.
+	settings right = "settings"
 )
 
 // A route is one thing that the page can do. Nothing answers that is not in a
@@ -28,9 +30,10 @@ type route struct {
 type part int
 
 const (
-	basic part = iota
-	queue      // a QueueBackend
-	rules      // a RulesBackend
+	basic  part = iota
+	queue       // a QueueBackend
+	rules       // a RulesBackend
+	system      // a SystemBackend
 )
 
 func (s *Server) has(p part) bool {
@@ -39,6 +42,8 @@ func (s *Server) has(p part) bool {
 		return s.cfg.Queue != nil
 	case rules:
 		return s.cfg.Rules != nil
+	case system:
+		return s.cfg.System != nil
 	}
 	return true
 }
@@ -67,7 +72,7 @@ func routes(m mode) []route {
 			route{http.MethodPost, "/claim/owner", open, (*Server).ownerMake, basic},
 		)
 	case claimed:
-		return append(always,
+		return append(append(always,
 			route{http.MethodGet, "/login", open, (*Server).loginPage, basic},
 			route{http.MethodPost, "/login", open, (*Server).login, basic},
 			route{http.MethodPost, "/logout", look, (*Server).logout, basic},
@@ -91,7 +96,7 @@ func routes(m mode) []route {
 			route{http.MethodGet, "/check", look, (*Server).checkPage, rules},
 			route{http.MethodPost, "/check", retry, (*Server).check, rules},
 			route{http.MethodGet, "/others/{domain}", look, (*Server).otherRules, rules},
-		)
+		), systemRoutes()...)
 	}
 	return append(always,
 		route{http.MethodGet, "/{$}", open, (*Server).statusPage, basic},
@@ -100,4 +105,4 @@ func routes(m mode) []route {
 
 // rightsOf lists what a person may do. There is one kind of person so far, the
 // owner, who may do everything.
-func rightsOf(string) []right { return []right{look, retry, act, mail} }
+func rightsOf(string) []right { return []right{look, retry, act, mail, settings} }

@@ -34,6 +34,7 @@ func (s *Server) newMux(m mode) *http.ServeMux {
 			continue
 		}
 		mux.HandleFunc(rt.method+" "+rt.pattern, func(w http.ResponseWriter, r *http.Request) {
+			r.Body = http.MaxBytesReader(w, r.Body, bodyLimit(rt))
 			v := s.newVisit(w, r)
 			if rt.right != open && !v.may(rt.right) {
 				s.askLogin(v, rt)

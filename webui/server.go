@@ -21,6 +21,8 @@ type Config struct {
 	// Queue does things with waiting mail and tells the way of a message. nil
 	// takes these pages and actions away.
 	Queue QueueBackend
+	// System looks after the box itself. nil takes that page away.
+	System SystemBackend
 	// Rules tells the saved rules of other domains. nil takes their pages away.
 	Rules RulesBackend
 	// Data is the directory of the owner record (owner.json). nil means that the
@@ -38,6 +40,10 @@ type Config struct {
 	// Certificate returns what identifies the certificate on the claim page: its
 	// SHA-256 fingerprint, and four words. nil or "" leaves them out.
 	Certificate func() (fingerprint, fourWords string)
+	// Press tells whether the box has a button, and the number of its last long
+	// press while that counts as presence, else 0; numbers count up. nil: no
+	// button. It must be quick.
+	Press func() (number int, has bool)
 	// Zone is the office's time zone; nil is UTC.
 	Zone *time.Location
 	Now  func() time.Time // nil: time.Now

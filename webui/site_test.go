@@ -45,16 +45,17 @@ const goodPassword = "four quiet herons at noon"
 
 // site is a running page with a browser in front of it.
 type site struct {
-	t     *testing.T
-	srv   *Server
-	http  *httptest.Server
-	back  *fake
-	queue *fakeQueue
-	rules *fakeRules
-	dir   *os.Root
-	code  string
-	now   time.Time
-	mu    sync.Mutex
+	t      *testing.T
+	srv    *Server
+	http   *httptest.Server
+	back   *fake
+	queue  *fakeQueue
+	rules  *fakeRules
+	system *fakeSystem
+	dir    *os.Root
+	code   string
+	now    time.Time
+	mu     sync.Mutex
 }
 
 func (s *site) clock() time.Time { s.mu.Lock(); defer s.mu.Unlock(); return s.now }
@@ -71,6 +72,7 @@ func newSite(t *testing.T, edit func(*Config)) *site {
 	t.Cleanup(func() { dir.Close() })
 	s := &site{t: t, back: &fake{home: sampleHome(), list: sampleWaiting()}, dir: dir, now: tuesday}
 	s.queue = &fakeQueue{back: s.back, now: s.clock}
+	s.system = &fakeSystem{now: Settings{Text: "version = 1\nhostname = \"gate.office.example\"\n", Hash: "ab12", Use: "file"}}
 	s.rules = &fakeRules{list: sampleRules()}
 	s.start(edit)
 	return s
@@ -81,7 +83,7 @@ func (s *site) start(edit func(*Config)) {
 	s.t.Helper()
 	s.code = ""
 	cfg := Config{
-		Backend: s.back, Queue: s.queue, Rules: s.rules, Data: s.dir, Now: s.clock,
+		Backend: s.back, Queue: s.queue, Rules: s.rules, System: s.system, Data: s.dir, Now: s.clock,
 		ShowCode:    func(code string) { s.code = code },
 		Hosts:       func() []string { return []string{"gatepost.office.example", "192.168.77.50"} },
 		Certificate: func() (string, string) { return "3F:9A:00:11", "maple-river-otter-seven" },

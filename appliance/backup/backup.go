@@ -51,7 +51,6 @@ type Entry struct {
 func Entries() []Entry {
 	return []Entry{
 		{Name: "config.toml", Max: 1 << 20, Needed: true},
-		{Name: "system/address", Max: 100},
 		{Name: "system/lease.json", Max: 64 << 10},
 		{Name: "relay/tls.pem", Max: 256 << 10},
 		{Name: "web/tls.pem", Max: 256 << 10},

@@ -105,9 +105,13 @@ func flatten(out map[string]value, path string, v reflect.Value) {
 			flatten(out, join(path, keyName(v.Type().Field(i).Name)), v.Field(i))
 		}
 	case reflect.Slice:
-		// The length stands for itself: an entry may have nothing set.
-		if v.Len() > 0 {
-			out[path] = value{text: fmt.Sprint(v.Len())}
+		if v.Type().Elem().Kind() != reflect.Struct || v.Type().Elem().Implements(reflect.TypeFor[fmt.Stringer]()) {
+			words := make([]string, v.Len())
+			for i := range words {
+				words[i] = fmt.Sprint(v.Index(i).Interface())
+			}
+			out[path] = value{text: strings.Join(words, ", ")}
+			return
 		}
 		for i := range v.Len() {
 			flatten(out, fmt.Sprintf("%s.%d", path, i+1), v.Index(i))

@@ -25,8 +25,8 @@ func TestChanges(t *testing.T) {
 		{"[relay]\nlifetime = \"5d\"\n", "", "[]", false}, // the built-in value
 		{"", "[relay]\nmax_message_mb = 10\n", "[{relay.max_message 52428800 10485760}]", false},
 		{"", "hostname = \"gate.office.example\"\n", "[{hostname gatepost.local gate.office.example}]", true},
-		{"", "[admin]\nhosts = [\"a.example\"]\n", "[{admin.hosts  1} {admin.hosts.1  a.example}]", true},
-		{"[network]\ndns = [\"192.168.1.1\"]\n", "", "[{network.dns 1 } {network.dns.1 192.168.1.1 }]", true},
+		{"", "[admin]\nhosts = [\"a.example\"]\n", "[{admin.hosts  a.example}]", true},
+		{"[network]\ndns = [\"192.168.1.1\"]\n", "", "[{network.dns 192.168.1.1 }]", true},
 		{
 			"[smart_host]\nserver = \"a.example\"\nuser = \"u\"\npassword = \"old\"\n",
 			"[smart_host]\nserver = \"a.example\"\nuser = \"u\"\npassword = \"new\"\n",

@@ -27,6 +27,7 @@ const (
 	OpRecoveryReset   = "recovery-reset" // new owner, address by DHCP; mail and the other settings stay
 	OpBackup          = "backup"
 	OpRestore         = "restore"
+	OpFindMe          = "find-me"    // the lights show which box it is, for a minute
 	OpEraseData       = "erase-data" // make a new file system on the data disk
 )
 

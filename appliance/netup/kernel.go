@@ -80,6 +80,12 @@ func (k Netlink) Configure(index int, want IPv4) error {
 			return fmt.Errorf("route to %v through %v: %w", w.To, w.Gateway, err)
 		}
 	}
+	// An address in the network of the one before it is a second one to the
+	// kernel, which takes it away together with the first unless it is told not to.
+	promote := "/proc/sys/net/ipv4/conf/" + link.Attrs().Name + "/promote_secondaries"
+	if err := os.WriteFile(promote, []byte("1\n"), 0); err != nil {
+		return fmt.Errorf("address %v: %w", want.Address, err)
+	}
 	return removeOthers(link, want.Address, ways)
 }
 

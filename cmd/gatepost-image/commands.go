@@ -13,12 +13,14 @@ import (
 	"gatepost/image"
 )
 
-const usage = `usage: gatepost-image COMMAND [flags]
+const usage = `usage: gatepost-image COMMAND [flags] [FOLDER...]
 
   build    build the image
   kernel   only fetch and unpack the kernel
   lock     lock the newest kernel and boot stub that Debian offers
   info     tell what is in an image
+  verify   rebuild the image in FOLDER and say whether it is the same
+  compare  hold the images in two folders against each other
 
 "gatepost-image COMMAND -h" lists a command's flags.`
 
@@ -29,6 +31,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	commands := map[string]func(context.Context, options) error{
 		"build": build, "kernel": fetchKernel, "lock": lock, "info": info,
+		"verify": verify, "compare": compare,
 	}
 	command, ok := commands[args[0]]
 	if !ok {
@@ -50,9 +53,13 @@ func run(ctx context.Context, args []string) error {
 
 // options are the flags of all commands.
 type options struct {
-	spec image.Spec
-	out  io.Writer
+	spec    image.Spec
+	folders []string
+	out     io.Writer
 }
+
+// folderCount is how many folders a command takes; none is named for the rest.
+var folderCount = map[string]int{"verify": 1, "compare": 2}
 
 func parse(name string, args []string) (options, error) {
 	var profile string
@@ -63,14 +70,20 @@ func parse(name string, args []string) (options, error) {
 	flags.StringVar(&profile, "profile", "qemu-virt", "board `profile`")
 	flags.StringVar(&o.spec.Version, "version", "", "`version` to stamp (default: git describe)")
 	flags.StringVar(&o.spec.Init, "init", "", "finished executable to use as /init instead of building one")
+	flags.BoolVar(&o.spec.DirectOnly, "direct", false, "build only kernel and initramfs, for booting in a virtual machine")
 	flags.StringVar(&o.spec.Kernel.Lock, "lock", "", "lock `file` (default "+image.LockFile+" below -source)")
 	flags.StringVar(&o.spec.Kernel.Cache, "cache", "", "`folder` for downloads (default: gatepost in the user's cache folder)")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
-	if flags.NArg() > 0 {
-		return o, fmt.Errorf("%s: unexpected argument %q", name, flags.Arg(0))
+	want := folderCount[name]
+	if flags.NArg() < want {
+		return o, fmt.Errorf("%s: %d folders given, want %d", name, flags.NArg(), want)
 	}
+	if flags.NArg() > want {
+		return o, fmt.Errorf("%s: unexpected argument %q", name, flags.Arg(want))
+	}
+	o.folders = flags.Args()
 	var err error
 	o.spec.Profile, err = image.Profile(profile)
 	if err != nil {
@@ -119,5 +132,22 @@ func info(_ context.Context, o options) error {
 		return err
 	}
 	fmt.Fprint(o.out, image.Summary(m))
+	return nil
+}
+
+func verify(ctx context.Context, o options) error {
+	return image.Verify(ctx, o.spec, o.folders[0], o.out)
+}
+
+// compare ends with the line that make reproducible ends with.
+func compare(_ context.Context, o options) error {
+	n, equal, err := image.Compare(o.folders[0], o.folders[1], o.out)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(o.out, "reproducible artefacts=%d equal=%d\n", n, equal)
+	if equal < n {
+		return image.ErrDiffers
+	}
 	return nil
 }

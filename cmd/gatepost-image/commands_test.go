@@ -12,6 +12,9 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 	}{
 		{"", "no command"},
 		{"bild", `unknown command "bild"`},
+		{"verify", "0 folders given, want 1"},
+		{"verify /nowhere", "/nowhere/manifest.json"},
+		{"compare /nowhere", "1 folders given, want 2"},
 		{"build extra", `unexpected argument "extra"`},
 		{"build -colour blue", "colour"},
 		{"build -profile toaster", "qemu-virt"},

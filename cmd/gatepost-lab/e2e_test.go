@@ -84,19 +84,28 @@ type office struct {
 	ctx  context.Context
 	disk string
 	page *page
+	// lights are where the board has them.
+	lights lightLines
 }
 
 // setup is what differs between the tests' boxes.
 type setup struct {
-	World  lab.World
-	Config []byte // config.toml; nil: the lab's
-	Disk   string // an existing disk; "" makes one
-	NoDisk bool
-	Size   int64
-	CA     *lab.CA
-	Time   time.Time
+	World          lab.World
+	Config         []byte // config.toml; nil: the lab's
+	Disk           string // an existing disk; "" makes one
+	NoDisk         bool
+	Image          string // folder of the image; "": the release's
+	Size           int64
+	CA             *lab.CA
+	Time           time.Time
+	Firmware, Vars string // of qemu.Config
+	MemoryMB       int
 	// Prepare is called before the guest starts.
 	Prepare func(*lab.Lab)
+	Append  string   // of qemu.Config
+	Extra   []string // of qemu.Config
+	Board   string   // of qemu.Config
+	DTB     string   // of qemu.Config
 }
 
 // e2eRetry is the guest's schedule: often, so that the test is short.
@@ -127,10 +136,18 @@ func boot(t *testing.T, s setup) *office {
 			t.Fatal(err)
 		}
 	}
+	if s.Image == "" {
+		s.Image = imageDir
+	}
 	var console bytes.Buffer
 	var mu sync.Mutex
+	lights := virtLights
+	if s.Board == qemu.Raspi3B {
+		lights = raspiLights
+	}
 	r, err := startRig(ctx, rigConfig{
-		Image: imageDir, Disk: s.Disk, CA: s.CA, World: s.World, Time: s.Time, Prepare: s.Prepare,
+		Firmware: s.Firmware, Vars: s.Vars, MemoryMB: s.MemoryMB,
+		Image: s.Image, Board: s.Board, DTB: s.DTB, Append: s.Append, Extra: s.Extra, Disk: s.Disk, CA: s.CA, World: s.World, Time: s.Time, Prepare: s.Prepare,
 		OnLine: func(l qemu.Line) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -150,7 +167,7 @@ func boot(t *testing.T, s setup) *office {
 			t.Logf("the console:\n%s", console.String())
 		}
 	})
-	return &office{rig: r, t: t, ctx: ctx, disk: s.Disk}
+	return &office{rig: r, lights: lights, t: t, ctx: ctx, disk: s.Disk}
 }
 
 // console waits for a line of the guest.
@@ -292,8 +309,8 @@ func (o *office) bootingLight(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if g.Lit(lightLines[0]) {
-			check(t, !g.Lit(lightLines[3]) && g.Outputs&(1<<lightLines[3]) != 0,
+		if g.Lit(o.lights[0]) {
+			check(t, !g.Lit(o.lights[3]) && g.Driven(o.lights[3]),
 				"booting: the status light is lit and the alert light driven dark (%s)", g)
 			return
 		}
@@ -318,9 +335,9 @@ func (o *office) wantLight(t *testing.T, state string, want [4]string, groups in
 		if err != nil {
 			t.Fatal(err)
 		}
-		got = shapes(seen)
+		got = o.lights.shapes(seen)
 		if groups > 0 {
-			counted = groupsOf(seen, time.Since(began)/time.Duration(len(seen)))
+			counted = o.lights.groupsOf(seen, time.Since(began)/time.Duration(len(seen)))
 		}
 		fits := counted == groups
 		for i, s := range got {

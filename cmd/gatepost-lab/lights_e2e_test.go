@@ -10,9 +10,15 @@ import (
 	"gatepost/image/qemu"
 )
 
-// The GPIO lines of the four lights on QEMU's virt board, as its profile has
-// them: status, network, mail, alert.
-var lightLines = [4]int{0, 1, 2, 4}
+// lightLines are the GPIO lines of a board's four lights: status, network, mail,
+// alert.
+type lightLines [4]int
+
+// The lines as the profiles have them.
+var (
+	virtLights  = lightLines{0, 1, 2, 4}
+	raspiLights = lightLines{17, 27, 22, 23}
+)
 
 // watchLights looks at the lights from outside for a while, levels and
 // directions, about ten times a second.
@@ -44,13 +50,13 @@ type lightShape struct {
 	driven  bool
 }
 
-func shapes(seen []qemu.GPIO) [4]lightShape {
+func (l lightLines) shapes(seen []qemu.GPIO) [4]lightShape {
 	var out [4]lightShape
-	for i, line := range lightLines {
+	for i, line := range l {
 		s := lightShape{driven: len(seen) > 0}
 		lit, dark := 0, 0
 		for n, g := range seen {
-			if g.Outputs&(1<<line) == 0 {
+			if !g.Driven(line) {
 				s.driven = false
 			}
 			if g.Lit(line) {
@@ -87,9 +93,9 @@ func (s lightShape) String() string {
 
 // groupsOf counts the flashes of the alert light between its long pauses: the
 // number that a person counts. It gives the most frequent one.
-func groupsOf(seen []qemu.GPIO, every time.Duration) int {
+func (l lightLines) groupsOf(seen []qemu.GPIO, every time.Duration) int {
 	const pause = 1200 * time.Millisecond
-	line := lightLines[3]
+	line := l[3]
 	count := map[int]int{}
 	flashes, darkFor := 0, time.Duration(0)
 	started := false // the first group may have begun before we looked

@@ -1,7 +1,6 @@
 // Command gatepost is the one program of the box. As the first process of a
 // machine it is its init; init starts it again as the roles relay and web. On
-// any other machine it is a relay without the box (serve), asks a running one
-// (queue, trace, policy, status), or checks a settings file.
+// any other machine it is a relay without the box (serve), or asks a running one.
 package main
 
 import (
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"gatepost/appliance"
+	"gatepost/appliance/boardcmd"
 	"gatepost/appliance/cli"
 )
 
@@ -29,6 +29,7 @@ func main() {
 		"serve":    func(args []string) error { return appliance.ServeCommand(stamped(), args) },
 		"check":    func(args []string) error { return appliance.CheckFile(os.Stdout, args) },
 		"password": func(args []string) error { return appliance.PasswordHash(os.Stdin, os.Stdout, args) },
+		"board":    func(args []string) error { return boardcmd.Run(context.Background(), boardcmd.System(), args) },
 		"version":  func([]string) error { fmt.Println("gatepost", version); return nil },
 		"help":     func([]string) error { fmt.Print(usage); return nil },
 	}

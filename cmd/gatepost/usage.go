@@ -11,6 +11,8 @@ const usage = `gatepost: a mail gateway that never sends in clear what must be p
 
   gatepost check FILE   say what is wrong with a settings file
   gatepost password     make the password_hash of a device for the settings
+  gatepost board        which board this is; its lights on a terminal: show,
+                        simulate
   gatepost version      say which version this is
   gatepost help         this text; each command tells more with -h
 

@@ -150,3 +150,25 @@ func TestBadCards(t *testing.T) {
 		}
 	}
 }
+
+func TestBootFiles(t *testing.T) {
+	c := card()
+	name := filepath.Join(t.TempDir(), "x.img")
+	if err := c.Write(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	img, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := BootFiles(img)
+	if err != nil || len(files) != 1 || files[0].Name != layout.SlotA || !bytes.Equal(files[0].Data, c.UKI) {
+		t.Errorf("got %d files, %v, want slot A alone", len(files), err)
+	}
+	if _, err := BootFiles(img[:layout.DataStart-1]); err == nil {
+		t.Error("half a disk: got no error")
+	}
+	if _, err := BootFiles(make([]byte, len(img))); err == nil {
+		t.Error("an empty disk: got no error")
+	}
+}

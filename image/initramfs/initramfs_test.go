@@ -114,6 +114,30 @@ func TestWhatIsInTheArchive(t *testing.T) {
 	}
 }
 
+func TestList(t *testing.T) {
+	c := content()
+	var b bytes.Buffer
+	if _, err := c.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	files, err := List(b.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) != 6 || files[0].Name != "init" || !files[0].Executable || files[0].Size != int64(len(c.Init)) ||
+		string(files[0].Head) != "program program " {
+		t.Errorf("got %+v, want init and its head first", files)
+	}
+	for _, f := range files[1:] {
+		if f.Executable {
+			t.Errorf("%s is executable", f.Name)
+		}
+	}
+	if _, err := List(b.Bytes()[:b.Len()/2]); err == nil {
+		t.Error("half an archive is listed without an error")
+	}
+}
+
 func cutLast(name string) (dir, base string, ok bool) {
 	i := strings.LastIndexByte(name, '/')
 	if i < 0 {

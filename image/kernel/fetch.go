@@ -23,6 +23,9 @@ type Config struct {
 	Cache string
 	// WithStub says that the boot stub is wanted too.
 	WithStub bool
+	// DeviceTree is the device tree that is wanted, such as broadcom/x.dtb;
+	// "" means none.
+	DeviceTree string
 	// Progress gets lines for people; nil discards them.
 	Progress io.Writer
 	// Now tells the time; nil means time.Now.

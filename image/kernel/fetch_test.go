@@ -260,6 +260,20 @@ func TestGet(t *testing.T) {
 	if k.Stub != nil {
 		t.Error("got a boot stub that nobody asked for")
 	}
+	if k.DeviceTree.Name != "" {
+		t.Errorf("got device tree %v, want none", k.DeviceTree)
+	}
+	withTree := s.Config
+	withTree.DeviceTree = "maker/board.dtb"
+	if k, err := Get(t.Context(), withTree, roots); err != nil {
+		t.Error(err)
+	} else if data, err := os.ReadFile(k.DeviceTree.Path); err != nil || string(data) != "tree" || len(k.Modules) != len(want) {
+		t.Errorf("got device tree %q, %v, and %d modules", data, err, len(k.Modules))
+	}
+	withTree.DeviceTree = "maker/other.dtb"
+	if _, err := Get(t.Context(), withTree, roots); err == nil || !strings.Contains(err.Error(), "no device tree maker/other.dtb") {
+		t.Errorf("got %v, want the device tree that is missing", err)
+	}
 	if k.ModulesSize() <= 0 {
 		t.Error("the modules have no size")
 	}

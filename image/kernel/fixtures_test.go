@@ -50,6 +50,7 @@ func fakeDeb(t *testing.T, release string, files map[string][]byte) []byte {
 	t.Helper()
 	all := map[string][]byte{
 		"./boot/vmlinuz-" + release:                             []byte("kernel " + release),
+		"./usr/lib/linux-image-" + release + "/maker/board.dtb": []byte("tree"),
 		"./boot/System.map-" + release:                          []byte("not wanted"),
 		"./usr/share/doc/linux-image-" + release + "/copyright": []byte("rights of " + release),
 	}

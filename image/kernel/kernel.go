@@ -25,6 +25,9 @@ type Kernel struct {
 	// Copyright is the package's list of licences; without a Name if it has
 	// none.
 	Copyright File
+	// DeviceTree is what Config.DeviceTree asked for; without a Name if it
+	// asked for none.
+	DeviceTree File
 	// Stub is the boot stub, if Config.WithStub asked for it.
 	Stub *Stub
 }
@@ -57,7 +60,7 @@ func Get(ctx context.Context, c Config, roots []string) (Kernel, error) {
 			return Kernel{}, fmt.Errorf("kernel: %w", err)
 		}
 	}
-	dir := filepath.Join(c.Cache, "kernels", unpackedName(f.Package, roots))
+	dir := filepath.Join(c.Cache, "kernels", unpackedName(f.Package, append([]string{c.DeviceTree}, roots...)))
 	if k, err := load(dir); err == nil {
 		k.Fetched, k.Stub = f, stub
 		return k, nil
@@ -76,7 +79,7 @@ func Get(ctx context.Context, c Config, roots []string) (Kernel, error) {
 
 // unpackedForm is raised when the content of a folder of unpacked files
 // changes its form.
-const unpackedForm = "2"
+const unpackedForm = "3"
 
 // unpackedName names the folder for a package and a set of modules.
 func unpackedName(p Package, roots []string) string {
@@ -94,6 +97,7 @@ type index struct {
 	Image   File   `json:"image"`
 	Modules []File `json:"modules"`
 	Rights  *File  `json:"copyright,omitempty"`
+	Device  *File  `json:"device_tree,omitempty"`
 }
 
 const indexFile = "index.json"
@@ -114,10 +118,12 @@ func load(dir string) (Kernel, error) {
 		k.Modules[i].Path = filepath.Join(dir, k.Modules[i].Name)
 	}
 	all := append([]File{k.Image}, k.Modules...)
-	if x.Rights != nil {
-		k.Copyright = *x.Rights
-		k.Copyright.Path = filepath.Join(dir, k.Copyright.Name)
-		all = append(all, k.Copyright)
+	for _, more := range []struct{ from, to *File }{{x.Rights, &k.Copyright}, {x.Device, &k.DeviceTree}} {
+		if more.from != nil {
+			*more.to = *more.from
+			more.to.Path = filepath.Join(dir, more.to.Name)
+			all = append(all, *more.to)
+		}
 	}
 	for _, f := range all {
 		size, sum, err := digest(f.Path)
@@ -145,7 +151,7 @@ func (c Config) unpackTo(ctx context.Context, deb, dir string, roots []string) (
 	if err := errors.Join(os.Mkdir(all, 0o755), os.Mkdir(result, 0o755)); err != nil {
 		return err
 	}
-	t, err := unpack(ctx, deb, all)
+	t, err := unpack(ctx, deb, all, c.DeviceTree)
 	if err != nil {
 		return err
 	}
@@ -157,12 +163,21 @@ func (c Config) unpackTo(ctx context.Context, deb, dir string, roots []string) (
 	if x.Image, err = keep(t.vmlinuz, result); err != nil {
 		return err
 	}
-	if t.rights != "" {
-		f, err := keep(t.rights, result)
+	if c.DeviceTree != "" && t.device == "" {
+		return fmt.Errorf("the kernel has no device tree %s", c.DeviceTree)
+	}
+	for _, more := range []struct {
+		path string
+		to   **File
+	}{{t.rights, &x.Rights}, {t.device, &x.Device}} {
+		if more.path == "" {
+			continue
+		}
+		f, err := keep(more.path, result)
 		if err != nil {
 			return err
 		}
-		x.Rights = &f
+		*more.to = &f
 	}
 	for _, name := range order {
 		f, err := keep(t.modules[name], result)

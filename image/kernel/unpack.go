@@ -19,13 +19,15 @@ type tree struct {
 	release string            // such as 6.1.0-56-arm64
 	vmlinuz string            // path of the kernel image
 	rights  string            // path of the copyright file, "" if there is none
+	device  string            // path of the device tree, "" if it is not there
 	modules map[string]string // module name, with "_" for "-", to its path
 	builtin map[string]bool   // names of the drivers inside the kernel image
 }
 
 // unpack writes the kernel image and every module of the package below dir.
 // They are many and large; the caller keeps what it needs and removes dir.
-func unpack(ctx context.Context, deb, dir string) (tree, error) {
+// device names the device tree that is wanted, "" for none.
+func unpack(ctx context.Context, deb, dir, device string) (tree, error) {
 	t := tree{modules: map[string]string{}, builtin: map[string]bool{}}
 	err := readData(ctx, deb, func(tr *tar.Reader) error {
 		for {
@@ -42,7 +44,7 @@ func unpack(ctx context.Context, deb, dir string) (tree, error) {
 			if h.Typeflag != tar.TypeReg {
 				continue
 			}
-			if err := t.take(tr, path.Clean(h.Name), dir); err != nil {
+			if err := t.take(tr, path.Clean(h.Name), dir, device); err != nil {
 				return fmt.Errorf("%s: %w", h.Name, err)
 			}
 		}
@@ -57,7 +59,7 @@ func unpack(ctx context.Context, deb, dir string) (tree, error) {
 }
 
 // take keeps one file of the package, if it is one of those we want.
-func (t *tree) take(r io.Reader, name, dir string) error {
+func (t *tree) take(r io.Reader, name, dir, device string) error {
 	name = strings.TrimPrefix(name, "usr/") // where newer suites put lib
 	base := path.Base(name)
 	switch {
@@ -68,6 +70,9 @@ func (t *tree) take(r io.Reader, name, dir string) error {
 	case strings.HasPrefix(name, "share/doc/linux-image-") && base == copyrightFile:
 		t.rights = filepath.Join(dir, copyrightFile)
 		return writeFile(t.rights, r)
+	case device != "" && strings.HasPrefix(name, "lib/linux-image-") && strings.HasSuffix(name, "/"+device):
+		t.device = filepath.Join(dir, base)
+		return writeFile(t.device, r)
 	case !strings.HasPrefix(name, "lib/modules/"):
 		return nil
 	case base == "modules.builtin":

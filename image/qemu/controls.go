@@ -37,18 +37,21 @@ func (m *Machine) PowerButton(ctx context.Context) error {
 	return err
 }
 
-// GPIO is the state of the machine's eight GPIO lines, one bit each, line 0
-// lowest.
+// GPIO is the state of the machine's GPIO lines, one bit each, line 0 lowest:
+// eight of the virt machine, 54 of the Raspi3B.
 type GPIO struct {
 	// Levels has a bit set for a line that is high.
-	Levels uint8
+	Levels uint64
 	// Outputs has a bit set for a line that the guest drives. A line that is
 	// high and no output is floating: a light there shows nothing.
-	Outputs uint8
+	Outputs uint64
 }
 
 // Lit tells whether a line is an output and high.
 func (g GPIO) Lit(line int) bool { return g.Levels&g.Outputs&(1<<line) != 0 }
+
+// Driven tells whether a line is an output.
+func (g GPIO) Driven(line int) bool { return g.Outputs&(1<<line) != 0 }
 
 // String shows the lines from 0 to 7: 1 driven high, 0 driven low, h and l
 // for inputs.
@@ -64,33 +67,21 @@ func (g GPIO) String() string {
 // Registers of the PL061 GPIO chip of the virt machine, as physical
 // addresses. The data register's address holds a mask of the lines to read.
 const (
-	gpioData      = "0x90303fc"
-	gpioDirection = "0x9030400"
+	gpioData      = 0x90303fc
+	gpioDirection = 0x9030400
 )
 
 // GPIO reads the lines from outside, without the guest's help.
 func (m *Machine) GPIO(ctx context.Context) (GPIO, error) {
+	if m.board == Raspi3B {
+		return m.raspiGPIO(ctx)
+	}
 	levels, err := m.register(ctx, gpioData)
 	if err != nil {
 		return GPIO{}, err
 	}
 	outputs, err := m.register(ctx, gpioDirection)
-	return GPIO{Levels: levels, Outputs: outputs}, err
-}
-
-// register reads the low byte of one word of physical memory. It asks by
-// qtest and not by the monitor, which must not be asked while the guest may
-// switch itself off (see endGrace).
-func (m *Machine) register(ctx context.Context, address string) (uint8, error) {
-	text, err := m.qtest.execute(ctx, "readl "+address)
-	if err != nil {
-		return 0, err
-	}
-	n, err := strconv.ParseUint(text, 0, 64)
-	if err != nil {
-		return 0, fmt.Errorf("qemu: register %s: unexpected answer %q", address, text)
-	}
-	return uint8(n), nil
+	return GPIO{Levels: levels & 0xff, Outputs: outputs & 0xff}, err
 }
 
 // Memory is what QEMU's process takes of the host, in bytes.

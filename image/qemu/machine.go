@@ -19,6 +19,7 @@ import (
 // A Machine is a running virtual machine. Its methods may be called from
 // several goroutines.
 type Machine struct {
+	board   string // Config.Board
 	cmd     *exec.Cmd
 	console *console
 	qmp     *qmp
@@ -83,7 +84,7 @@ func Start(ctx context.Context, c Config) (*Machine, error) {
 	c = c.withDefaults()
 	// The machine's own context ends with ctx and with Kill.
 	ctx, cancel := context.WithCancel(ctx)
-	m := &Machine{cancel: cancel, console: newConsole(c.OnLine), done: make(chan struct{})}
+	m := &Machine{board: c.Board, cancel: cancel, console: newConsole(c.OnLine), done: make(chan struct{})}
 	if err := m.start(ctx, c); err != nil {
 		cancel()
 		return nil, fmt.Errorf("qemu: %w", err)

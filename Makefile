@@ -68,6 +68,7 @@ arch: ## the tests of the house: arrows, doors, sizes
 
 lint: $(TOOLS)/.stamp ## vet, staticcheck, gofumpt, deadcode, vulnerabilities
 	$(GO) vet -tags e2e ./...
+	$(GO) vet -tags hooks ./appliance
 	$(TOOLS)/staticcheck -tags e2e ./...
 	@out="$$($(TOOLS)/gofumpt -l $$(git ls-files '*.go'))"; if [ -n "$$out" ]; then echo "not formatted (gofumpt):"; echo "$$out"; exit 1; fi
 	@out="$$($(TOOLS)/deadcode -test -tags e2e ./... )"; if [ -n "$$out" ]; then echo "code that nothing reaches:"; echo "$$out"; exit 1; fi

@@ -18,6 +18,7 @@ import (
 	"gatepost/appliance/config"
 	"gatepost/appliance/control"
 	"gatepost/appliance/journal"
+	"gatepost/appliance/liveness"
 	"gatepost/appliance/netup"
 	"gatepost/board/button"
 )
@@ -74,8 +75,12 @@ type initProcess struct {
 	state   boxState
 	local   localName
 	lights  boxLights
+	presses int // long ones of the button; its watcher's alone
 	super   *boot.Supervisor
 	storage boot.Storage // what the start found; does not change
+	vitals  vitals
+	hooks   hooks
+	cages   cages
 	settings
 	// netAgain wakes the network to start again with the settings in force.
 	netAgain chan struct{}
@@ -122,6 +127,7 @@ func (p *initProcess) start(life context.Context) {
 	p.warn("keys", boot.KeysToSignals())
 	p.watchSignals(life)
 	p.loadModules()
+	p.armWatchdog(life)
 	p.warn("random numbers", boot.SeedRandom())
 	p.warn("network", netup.Loopback())
 	p.state.init()
@@ -147,8 +153,10 @@ func (p *initProcess) start(life context.Context) {
 	p.startControl(life)
 	p.startNetwork(life)
 	p.startClock(life)
+	p.giveUp()
 	p.startRoles(life)
 	p.keep(life, "health", p.watchHealth)
+	p.hooks.start(life, p)
 }
 
 // openConsole shows the journal on the console, and the console's file becomes
@@ -245,6 +253,7 @@ func (p *initProcess) waitForEnd(life context.Context) boot.End {
 // stop ends everything in order: roles, then the rest, which saves the time,
 // then the disk.
 func (p *initProcess) stop(end boot.End, cancel context.CancelFunc) {
+	p.vitals.enter(func(ph *liveness.Phase) { ph.Stopping = time.Now() })
 	cancel()
 	joined := make(chan struct{})
 	go func() { p.tasks.Wait(); close(joined) }()
@@ -254,6 +263,7 @@ func (p *initProcess) stop(end boot.End, cancel context.CancelFunc) {
 		p.say("something did not stop in time")
 	}
 	p.warn("data disk", boot.CloseStorage(boot.DataDir))
+	p.letGo(end)
 	p.say("%s", end)
 	p.journal.Flush(consoleFlush)
 }

@@ -17,9 +17,11 @@ import (
 // endPause lets the answer reach the browser before the box stops.
 const endPause = time.Second
 
-// act fulfils one wish of the page or of root, and notes in the journal who
-// had it. It is called for one wish at a time.
+// act fulfils one wish of the page, of root or of the button, and notes in the
+// journal who had it. Others wait meanwhile.
 func (p *initProcess) act(_ context.Context, r control.Request) (control.Answer, error) {
+	p.acting.Lock()
+	defer p.acting.Unlock()
 	a, err := p.doAct(r)
 	var no *control.ActError
 	switch {

@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"context"
+	"time"
 
 	"gatepost/appliance/control"
 	"gatepost/board/button"
@@ -31,7 +32,8 @@ func (p *initProcess) pressed(act button.Act) {
 		p.say("button: pressed")
 		p.lights.wake()
 	case button.Claim:
-		p.say("button: held for two seconds; the page still wants the code from the console")
+		p.say("button: held for two seconds; for a minute a page without an owner can be claimed without the code")
+		p.openClaim()
 	case button.Password:
 		p.buttonAct(control.OpRecoveryReset)
 	case button.Reset:
@@ -39,6 +41,24 @@ func (p *initProcess) pressed(act button.Act) {
 	case button.Stuck:
 		p.say("button: held for a minute; nothing is done, is something leaning on it?")
 	}
+}
+
+// claimFor is how long a press lets the page be claimed without the code.
+const claimFor = time.Minute
+
+// openClaim tells the page that a person stands before the box.
+func (p *initProcess) openClaim() {
+	p.presses++
+	n := p.presses
+	p.state.update(func(b *control.Box) { b.Press = n })
+	p.lights.findMe(acceptedFor)
+	time.AfterFunc(claimFor, func() {
+		p.state.update(func(b *control.Box) {
+			if b.Press == n {
+				b.Press = 0
+			}
+		})
+	})
 }
 
 // buttonAct does what the page could ask for, too. The lights answer when it

@@ -69,6 +69,7 @@ func (l *boxLights) start(life context.Context, p *initProcess, c config.Lights)
 		})
 	}
 	part("lights", front.Run)
+	p.state.update(func(b *control.Box) { b.Button = front.HasButton() })
 	if front.HasButton() {
 		part("button", func(ctx context.Context) error { return front.Watch(ctx, p.buttonWatcher()) })
 	}

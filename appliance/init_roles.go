@@ -41,22 +41,28 @@ type crashes struct {
 }
 
 func (p *initProcess) startRoles(life context.Context) {
-	p.state.setLastReboot(readCrashes(p.system).Reason)
+	why := p.whyRestarted()
+	p.state.setLastReboot(why)
+	if why != "" {
+		p.say("before this start: %s", why)
+	}
 	reaper := boot.NewReaper()
 	// The reaper must outlive the roles, or their ends would not be seen.
 	go p.guard("reaper", func() error { return reaper.Run(context.WithoutCancel(life)) })
 	p.super = &boot.Supervisor{
 		Reaper:     reaper,
 		Executable: "/proc/self/exe",
-		Output:     p.journal.Copy,
+		Output:     p.hearRole,
 		Crashed:    p.roleCrashed,
-		Changed:    func() { p.state.setRoles(controlRoles(p.super.States())) },
+		Changed:    p.rolesChanged,
 		StopLimit:  stopLimit,
 	}
+	open := map[string]bool{}
 	for name, uid := range map[string]uint32{RoleRelay: relayUID, RoleWeb: webUID} {
 		role := boot.Role{
 			Name: name, Args: []string{"gatepost", name},
 			User:    &syscall.Credential{Uid: uid, Gid: uid},
+			Group:   p.roleGroup(name),
 			Payload: func() ([]byte, error) { return json.Marshal(p.handover(name)) },
 		}
 		for _, l := range ports()[name] {
@@ -66,9 +72,18 @@ func (p *initProcess) startRoles(life context.Context) {
 				continue
 			}
 			role.Listeners = append(role.Listeners, boot.Handed{Name: l.name, File: f})
+			open[l.name] = true
+		}
+		if name == RoleWeb {
+			f, err := openHealth()
+			p.warn("health socket", err)
+			if err == nil {
+				role.Listeners = append(role.Listeners, boot.Handed{Name: ListenHealth, File: f})
+			}
 		}
 		p.keep(life, name, func(ctx context.Context) error { return p.super.Run(ctx, role) })
 	}
+	p.watchRoles(life, open)
 	p.keep(life, "restarts", p.forgetCrashes)
 }
 
@@ -97,10 +112,18 @@ func (p *initProcess) handover(role string) handover {
 	return h
 }
 
-func controlRoles(states []boot.RoleState) []control.Role {
+// rolesChanged tells the state of the roles.
+func (p *initProcess) rolesChanged() {
+	p.state.setRoles(controlRoles(p.super.States(), p.cages.get))
+}
+
+func controlRoles(states []boot.RoleState, cage func(role string) string) []control.Role {
 	out := make([]control.Role, len(states))
 	for i, s := range states {
-		out[i] = control.Role{Name: s.Name, Up: s.Up, PID: s.PID, Since: s.Since, Restarts: s.Restarts, LastExit: s.LastExit}
+		out[i] = control.Role{
+			Name: s.Name, Up: s.Up, PID: s.PID, Since: s.Since, Restarts: s.Restarts, LastExit: s.LastExit,
+			Cage: cage(s.Name),
+		}
 	}
 	return out
 }
@@ -112,14 +135,7 @@ func (p *initProcess) roleCrashed(role, reason string, pause time.Duration, tooM
 	if !tooMany {
 		return
 	}
-	before := readCrashes(p.system)
-	if p.system == nil || before.InARow >= maxRestarts {
-		p.note("the box is not restarted for %s: %d restarts did not help", role, before.InARow)
-		return
-	}
-	why := fmt.Sprintf("%s crashed five times in ten minutes (%s)", role, reason)
-	p.warn("restart", writeCrashes(p.system, crashes{InARow: before.InARow + 1, Reason: why}))
-	p.end(boot.Reboot, why)
+	p.restartFor(role, fmt.Sprintf("%s crashed five times in ten minutes (%s)", role, reason))
 }
 
 // forgetCrashes takes a calm quarter of an hour as the proof that a restart

@@ -33,6 +33,7 @@ type settings struct {
 	// tell says a line on the console; nil says nothing.
 	tell func(format string, args ...any)
 
+	acting   sync.Mutex // held while a wish is fulfilled
 	applying sync.Mutex // held while new settings take effect
 
 	mu      sync.Mutex

@@ -80,6 +80,12 @@ var ends = map[string]string{
 	webui.EndFactoryReset: control.OpFactoryReset, webui.EndEraseData: control.OpEraseData,
 }
 
+// FindMe implements webui.SystemBackend.
+func (p pageSystem) FindMe(ctx context.Context, by webui.Person) error {
+	_, err := p.ask(ctx, control.Request{Op: control.OpFindMe}, by)
+	return err
+}
+
 // End implements webui.SystemBackend.
 func (p pageSystem) End(ctx context.Context, how string, by webui.Person) error {
 	_, err := p.ask(ctx, control.Request{Op: ends[how]}, by)

@@ -16,6 +16,9 @@ import (
 type claimBody struct {
 	Trouble            words.Text
 	Fingerprint, Words string
+	// Button is true where the box has one, Pressed for a minute after it was
+	// held: then no code is needed.
+	Button, Pressed bool
 }
 
 func (s *Server) toClaim(v *visit) { v.redirect("/claim") }
@@ -24,15 +27,46 @@ func (s *Server) claimPage(v *visit) { s.showClaim(v, http.StatusOK, nil) }
 
 func (s *Server) showClaim(v *visit, status int, trouble words.Text) {
 	body := claimBody{Trouble: trouble}
+	if s.cfg.Press != nil {
+		n, has := s.cfg.Press()
+		body.Button, body.Pressed = has, n > 0
+	}
 	if s.cfg.Certificate != nil {
 		body.Fingerprint, body.Words = s.cfg.Certificate()
 	}
 	s.show(v, status, "claim", "claim.title", body)
 }
 
-// claimCode checks the code. The right one gives this browser a ticket for the
-// next step.
+// claimPress gives this browser the ticket of the button's press, if it is the
+// first to ask.
+func (s *Server) claimPress(v *visit) {
+	n, ticket := 0, ""
+	if s.cfg.Press != nil {
+		n, _ = s.cfg.Press()
+		ticket = s.claim.TryPress(n)
+	}
+	if ticket == "" {
+		key := "claim.press-over"
+		if n > 0 {
+			key = "claim.press-taken"
+			s.cfg.Log.Warn("a second browser wanted to claim the box by the button", "from", v.address())
+		}
+		t, _ := v.voice.Say(key)
+		s.showClaim(v, http.StatusForbidden, t)
+		return
+	}
+	s.cfg.Log.Info("a browser claims the box by the button", "from", v.address())
+	v.setCookie(ticketCookie, ticket)
+	v.redirect("/claim/owner")
+}
+
+// claimCode checks the code, or the button's press in place of it. The right one
+// gives this browser a ticket for the next step.
 func (s *Server) claimCode(v *visit) {
+	if v.r.PostFormValue("press") != "" {
+		s.claimPress(v)
+		return
+	}
 	ticket, left, wait := s.claim.Try(v.r.PostFormValue("code"))
 	switch {
 	case wait > 0:

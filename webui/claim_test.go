@@ -100,6 +100,48 @@ func TestClaimFlow(t *testing.T) {
 	}
 }
 
+// TestClaimByTheButton holds the button: the first browser that asks is let in
+// without the code, and no other.
+func TestClaimByTheButton(t *testing.T) {
+	press := 0
+	s := newSite(t, func(c *Config) { c.Press = func() (int, bool) { return press, true } })
+	b := s.browser()
+	_, body := b.get("/claim")
+	if got := visibleText(t, body); !strings.Contains(got, "Or hold the button on the box") || strings.Contains(got, "Continue without a code") {
+		t.Errorf("before the press: got %q", got)
+	}
+	if res, body := b.post("/claim", "press", "yes"); res.StatusCode != 403 || !strings.Contains(visibleText(t, body), "The minute of the button is over.") {
+		t.Errorf("without a press: got %d %q", res.StatusCode, visibleText(t, body))
+	}
+	press = 1
+	if _, body := b.get("/claim"); !strings.Contains(visibleText(t, body), "Continue without a code") {
+		t.Error("after the press: no way without the code")
+	}
+	res, _ := b.post("/claim", "press", "yes")
+	if res.Header.Get("Location") != "/claim/owner" {
+		t.Fatalf("the first browser: got %d", res.StatusCode)
+	}
+	checkCookie(t, res, ticketCookie)
+	other := s.browser()
+	if res, body := other.post("/claim", "press", "yes"); res.StatusCode != 403 || !strings.Contains(visibleText(t, body), "Another browser is claiming this box just now.") {
+		t.Errorf("the second browser: got %d %q", res.StatusCode, visibleText(t, body))
+	}
+	press = 0
+	if _, body := b.get("/claim/owner"); !strings.Contains(visibleText(t, body), "Your name and password") {
+		t.Error("the first browser cannot go on after the minute")
+	}
+	press = 2 // the next press is for the next browser, whose ticket ends the first
+	if res, _ := other.post("/claim", "press", "yes"); res.Header.Get("Location") != "/claim/owner" {
+		t.Errorf("after another press: got %d", res.StatusCode)
+	}
+	if res, _ := b.get("/claim/owner"); res.Header.Get("Location") != "/claim" {
+		t.Errorf("the browser of the press before: got %d, want a redirect to /claim", res.StatusCode)
+	}
+	if res, _ := s.browser().get("/claim/owner"); res.Header.Get("Location") != "/claim" || s.srv.Claimed() {
+		t.Errorf("a browser without a ticket: got %d", res.StatusCode)
+	}
+}
+
 func checkCookie(t *testing.T, res *http.Response, name string) {
 	t.Helper()
 	for _, c := range res.Cookies() {

@@ -82,6 +82,10 @@ func (f *fakeSystem) Restore(_ context.Context, file []byte, passphrase string, 
 	return BackupInfo{Box: "old.office.example", Version: "1", Time: tuesday, Hash: "ab"}, f.called("restore %d bytes with %s by %s", len(file), passphrase, by.Name)
 }
 
+func (f *fakeSystem) FindMe(_ context.Context, by Person) error {
+	return f.called("find me by %s", by.Name)
+}
+
 func (f *fakeSystem) End(_ context.Context, how string, by Person) error {
 	return f.called("%s by %s", how, by.Name)
 }

@@ -40,6 +40,10 @@ type Config struct {
 	// Certificate returns what identifies the certificate on the claim page: its
 	// SHA-256 fingerprint, and four words. nil or "" leaves them out.
 	Certificate func() (fingerprint, fourWords string)
+	// Press tells whether the box has a button, and the number of its last long
+	// press while that counts as presence, else 0; numbers count up. nil: no
+	// button. It must be quick.
+	Press func() (number int, has bool)
 	// Zone is the office's time zone; nil is UTC.
 	Zone *time.Location
 	Now  func() time.Time // nil: time.Now

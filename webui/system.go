@@ -27,6 +27,7 @@ func systemRoutes() []route {
 		{http.MethodPost, "/system/check", settings, (*Server).settingsCheck, system},
 		{http.MethodPost, "/system/try", settings, (*Server).settingsTry, system},
 		{http.MethodPost, "/system/confirm", settings, (*Server).settingsConfirm, system},
+		{http.MethodPost, "/system/find", settings, (*Server).findMe, system},
 		{http.MethodPost, "/system/revert", settings, (*Server).settingsRevert, system},
 		{http.MethodPost, "/system/backup", settings, (*Server).backup, system},
 		{http.MethodPost, "/system/restore", settings, (*Server).restore, system},
@@ -197,7 +198,13 @@ func (s *Server) settingsRevert(v *visit) {
 	s.decide(v, "system.reverted", s.cfg.System.Revert)
 }
 
-// decide ends the wait of a change.
+// findMe lets the lights of the box show which one it is.
+func (s *Server) findMe(v *visit) {
+	s.decide(v, "system.found", func(ctx context.Context, _ string, by Person) error { return s.cfg.System.FindMe(ctx, by) })
+}
+
+// decide does what needs no password: it ends the wait of a change, or more
+// harmless things.
 func (s *Server) decide(v *visit, key string, run func(context.Context, string, Person) error) {
 	ctx, cancel := context.WithTimeout(v.r.Context(), systemTime)
 	defer cancel()

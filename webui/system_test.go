@@ -81,6 +81,17 @@ func TestSettingsAreTriedWithThePassword(t *testing.T) {
 	has(t, body, "The time was over")
 }
 
+func TestFindMe(t *testing.T) {
+	s := newOwnedSite(t)
+	b := s.anna()
+	b.post("/system/find")
+	if got := s.system.took(); got != "find me by Anna" {
+		t.Errorf("got %s", got)
+	}
+	_, body := b.get("/system")
+	has(t, body, "The lights of the box show for a minute which one it is.")
+}
+
 func TestSettingsThatCannotBeShown(t *testing.T) {
 	s := newOwnedSite(t)
 	s.system.now = Settings{}

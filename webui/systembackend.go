@@ -23,6 +23,8 @@ type SystemBackend interface {
 	// with what is in it.
 	Backup(ctx context.Context, passphrase string, by Person) ([]byte, error)
 	Restore(ctx context.Context, file []byte, passphrase string, by Person) (BackupInfo, error)
+	// FindMe lets the lights show for a minute which box this is.
+	FindMe(ctx context.Context, by Person) error
 	// End stops the box a moment later, in one of the ways of Ends.
 	End(ctx context.Context, how string, by Person) error
 }

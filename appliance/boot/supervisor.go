@@ -20,6 +20,9 @@ type Role struct {
 	// replaced too, and with a uid other than 0 all its capabilities are gone.
 	User      *syscall.Credential
 	Listeners []Handed
+	// Group is the folder of the control group that it starts in (MakeGroup);
+	// nil means that of this process.
+	Group *os.File
 	// Payload makes what Inherit returns, anew for every start.
 	Payload func() ([]byte, error)
 }
@@ -40,15 +43,17 @@ type RoleState struct {
 	Since    time.Time // of the current run, or of its end
 	Restarts int
 	LastExit string // "" before the first end
+	// Next is when the role is started again after a crash; zero means at once.
+	Next time.Time
 }
 
 // Supervisor keeps roles running.
 type Supervisor struct {
 	Reaper     *Reaper // running
 	Executable string  // "/proc/self/exe"
-	// Output takes the output of a role, both streams, until it ends. It must
-	// read to the end or the role will block.
-	Output func(role string, r io.Reader) error
+	// Output takes the output of a role's process, both streams, until it ends.
+	// It must read to the end or the role will block.
+	Output func(role string, pid int, r io.Reader) error
 	// Crashed is told of every end that nobody asked for, and of tooMany, five
 	// in ten minutes. The role is started again after the pause either way.
 	Crashed func(role, reason string, pause time.Duration, tooMany bool)
@@ -60,6 +65,7 @@ type Supervisor struct {
 	mu     sync.Mutex
 	states map[string]RoleState
 	again  map[string]chan struct{} // wishes of Restart
+	killed map[int]string           // reasons of Kill, by pid
 }
 
 // States returns the state of every role, by name.
@@ -99,6 +105,35 @@ func (s *Supervisor) Restart(role string) {
 	}
 }
 
+// Kill ends a run of a role that hangs, at once; the reason is told as that of its
+// end, which counts as a crash. It does nothing when that run has ended.
+func (s *Supervisor) Kill(pid int, reason string) {
+	s.mu.Lock()
+	running := false
+	for _, st := range s.states {
+		running = running || st.Up && st.PID == pid
+	}
+	if running {
+		if s.killed == nil {
+			s.killed = map[int]string{}
+		}
+		s.killed[pid] = reason
+	}
+	s.mu.Unlock()
+	if running {
+		s.Reaper.Signal(pid, syscall.SIGKILL)
+	}
+}
+
+// killedFor takes the reason of Kill for a run, "" when there was none.
+func (s *Supervisor) killedFor(pid int) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	reason := s.killed[pid]
+	delete(s.killed, pid)
+	return reason
+}
+
 func (s *Supervisor) wish(role string) chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,7 +156,7 @@ func (s *Supervisor) Run(ctx context.Context, role Role) error {
 		reason, asked := s.once(ctx, role)
 		ended := time.Now()
 		s.update(role.Name, func(st *RoleState) {
-			st.Up, st.PID, st.Since = false, 0, ended
+			st.Up, st.PID, st.Since, st.Next = false, 0, ended, time.Time{}
 			if !asked {
 				st.LastExit = reason
 			}
@@ -133,6 +168,7 @@ func (s *Supervisor) Run(ctx context.Context, role Role) error {
 			continue
 		}
 		pause, tooMany := ladder.Crash(started, ended)
+		s.update(role.Name, func(st *RoleState) { st.Next = ended.Add(pause) })
 		if s.Crashed != nil {
 			s.Crashed(role.Name, reason, pause, tooMany)
 		}
@@ -153,10 +189,15 @@ func (s *Supervisor) once(ctx context.Context, role Role) (reason string, asked 
 	if err != nil {
 		return "could not be started: " + err.Error(), false
 	}
-	s.update(role.Name, func(st *RoleState) { st.Up, st.PID, st.Since = true, pid, time.Now() })
+	s.update(role.Name, func(st *RoleState) {
+		st.Up, st.PID, st.Since, st.Next = true, pid, time.Now(), time.Time{}
+	})
+	defer s.killedFor(pid)
 	select {
 	case status := <-exit:
-		reason = exitText(status)
+		if reason = s.killedFor(pid); reason == "" {
+			reason = exitText(status)
+		}
 	case <-s.wish(role.Name):
 		reason, asked = s.stop(pid, exit), true
 	case <-ctx.Done():
@@ -218,6 +259,9 @@ func (s *Supervisor) start(role Role) (pid int, exit <-chan syscall.WaitStatus, 
 		// A session of its own: no signal of a terminal reaches it.
 		Sys: &syscall.SysProcAttr{Setsid: true, Credential: role.User},
 	}
+	if role.Group != nil {
+		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, int(role.Group.Fd())
+	}
 	pid, exit, err = s.Reaper.Start(s.Executable, role.Args, attr)
 	if err != nil {
 		outR.Close()
@@ -232,7 +276,7 @@ func (s *Supervisor) start(role Role) (pid int, exit <-chan syscall.WaitStatus, 
 	go func() {
 		defer close(done)
 		defer outR.Close()
-		s.Output(role.Name, outR)
+		s.Output(role.Name, pid, outR)
 	}()
 	return pid, exit, done, nil
 }

@@ -88,7 +88,7 @@ func newFixture(t *testing.T) *fixture {
 		Reaper:     reaper,
 		Executable: exe,
 		StopLimit:  20 * time.Second, // the race detector makes every end slow
-		Output: func(role string, r io.Reader) error {
+		Output: func(role string, _ int, r io.Reader) error {
 			sc := bufio.NewScanner(r)
 			for sc.Scan() {
 				f.mu.Lock()

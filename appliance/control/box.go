@@ -24,6 +24,11 @@ type Box struct {
 	// Light is the row of the legend that the lights show (board/led), "" for
 	// a box without lights.
 	Light string `json:"light,omitempty"`
+	// Button is true when the box has a reset button that is in use. Press counts
+	// the long presses by which a person shows that they stand before the box;
+	// it is 0 except in the minute after one.
+	Button bool `json:"button,omitempty"`
+	Press  int  `json:"press,omitempty"`
 	// LastReboot is why the box restarted itself the last time, "" when it did
 	// not.
 	LastReboot string `json:"last_reboot,omitempty"`
@@ -109,6 +114,8 @@ type Role struct {
 	Since    time.Time `json:"since"`
 	Restarts int       `json:"restarts"`
 	LastExit string    `json:"last_exit,omitempty"`
+	// Cage is what it may not do any more, in words; "" before it has said so.
+	Cage string `json:"cage,omitempty"`
 }
 
 // Light is one light of the board and what it does now.

@@ -45,30 +45,36 @@ const (
 	offArgs   = 16
 )
 
-// program is the filter for a process with this number.
-func program(r Rules, pid int) []bpf.Instruction {
-	p := []bpf.Instruction{
+// header leaves the number of the call to what follows.
+func header() []bpf.Instruction {
+	return []bpf.Instruction{
 		bpf.LoadAbsolute{Off: offArch, Size: 4},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: auditArch, SkipTrue: 1},
 		bpf.RetConstant{Val: kill}, // another table of numbers: nothing here would be true
 		bpf.LoadAbsolute{Off: offNumber, Size: 4},
 	}
-	block := func(nr uint32, body ...bpf.Instruction) {
-		p = append(p, bpf.JumpIf{Cond: bpf.JumpEqual, Val: nr, SkipFalse: uint8(len(body))})
-		p = append(p, body...)
-	}
+}
+
+// block is what to do for one call; body must end in an answer.
+func block(nr uint32, body ...bpf.Instruction) []bpf.Instruction {
+	return append([]bpf.Instruction{bpf.JumpIf{Cond: bpf.JumpEqual, Val: nr, SkipFalse: uint8(len(body))}}, body...)
+}
+
+// program is the filter for a process with this number.
+func program(r Rules, pid int) []bpf.Instruction {
+	p := header()
 	for _, nr := range []uint32{unix.SYS_EXECVE, unix.SYS_EXECVEAT} {
-		block(nr, bpf.RetConstant{Val: kill})
+		p = append(p, block(nr, bpf.RetConstant{Val: kill})...)
 	}
 	for _, nr := range []uint32{unix.SYS_CLONE3, unix.SYS_OPENAT2} {
-		block(nr, bpf.RetConstant{Val: absent})
+		p = append(p, block(nr, bpf.RetConstant{Val: absent})...)
 	}
 	for _, c := range calls(r, uint32(pid)) {
 		var body []bpf.Instruction
 		for _, t := range c.tests {
 			body = append(body, t.instructions()...)
 		}
-		block(c.nr, append(body, bpf.RetConstant{Val: permit})...)
+		p = append(p, block(c.nr, append(body, bpf.RetConstant{Val: permit})...)...)
 	}
 	return append(p, bpf.RetConstant{Val: refuse})
 }
@@ -91,10 +97,10 @@ func (t test) instructions() []bpf.Instruction {
 	return append(body, bpf.RetConstant{Val: refuse})
 }
 
-// filterCalls puts the filter on all threads. The error is ENOSYS when the
-// kernel has none.
-func filterCalls(r Rules, pid int) error {
-	raw, err := bpf.Assemble(program(r, pid))
+// install puts a filter on all threads. The error is ENOSYS when the kernel has
+// none.
+func install(program []bpf.Instruction) error {
+	raw, err := bpf.Assemble(program)
 	if err != nil {
 		return err
 	}

@@ -102,8 +102,10 @@ type setup struct {
 	MemoryMB       int
 	// Prepare is called before the guest starts.
 	Prepare func(*lab.Lab)
-	Board   string // of qemu.Config
-	DTB     string // of qemu.Config
+	Append  string   // of qemu.Config
+	Extra   []string // of qemu.Config
+	Board   string   // of qemu.Config
+	DTB     string   // of qemu.Config
 }
 
 // e2eRetry is the guest's schedule: often, so that the test is short.
@@ -145,7 +147,7 @@ func boot(t *testing.T, s setup) *office {
 	}
 	r, err := startRig(ctx, rigConfig{
 		Firmware: s.Firmware, Vars: s.Vars, MemoryMB: s.MemoryMB,
-		Image: s.Image, Board: s.Board, DTB: s.DTB, Disk: s.Disk, CA: s.CA, World: s.World, Time: s.Time, Prepare: s.Prepare,
+		Image: s.Image, Board: s.Board, DTB: s.DTB, Append: s.Append, Extra: s.Extra, Disk: s.Disk, CA: s.CA, World: s.World, Time: s.Time, Prepare: s.Prepare,
 		OnLine: func(l qemu.Line) {
 			mu.Lock()
 			defer mu.Unlock()

@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"flag"
-	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -86,7 +86,7 @@ func TestKill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &killer{t: t, rand: rand.New(rand.NewPCG(seed, 0)), victim: victim, sink: sink, book: newKillBook()}
+	k := &killer{t: t, rand: rand.New(rand.NewPCG(seed, 0)), victim: victim, sink: sink, book: newLedger(killOwner)}
 	k.run(ctx)
 	if t.Failed() {
 		t.Logf("the sink's log:\n%s", sink.Log())
@@ -99,12 +99,12 @@ type killer struct {
 	rand   *rand.Rand
 	victim *served
 	sink   *peer.Postfix
-	book   *killBook
+	book   *ledger
 	kills  [3]int // by the moment: in work, behind a 250, in the start
 }
 
 func (k *killer) run(ctx context.Context) {
-	clients := startKillClients(k.victim.addr, k.book, k.rand.Uint64())
+	clients := startSenders(k.senders())
 	collecting, stopCollecting := context.WithCancel(ctx)
 	var collector sync.WaitGroup
 	collector.Go(func() {
@@ -229,14 +229,27 @@ func (k *killer) collect() {
 	}
 }
 
-// killCounts is what became of the recipients of messages.
-type killCounts struct {
-	Accepted, Delivered, Bounced, Duplicated, Lost int
-	Unanswered                                     int // arrived although 250 never reached the client
-	Damaged                                        int // arrived other than they were sent
+// senders are the clients of TestKill.
+func (k *killer) senders() senderConfig {
+	return senderConfig{
+		Dial: func(ctx context.Context) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "tcp", k.victim.addr)
+		},
+		Ledger: k.book, Seed: k.rand.Uint64(), Connections: 6, Backlog: 200,
+		Rcpts: killRcpts, Size: mostlySmall,
+	}
 }
 
-func (c killCounts) String() string {
-	return fmt.Sprintf("accepted=%d delivered=%d bounced=%d duplicated=%d lost=%d, %d more arrived whose 250 was cut off, %d damaged",
-		c.Accepted, c.Delivered, c.Bounced, c.Duplicated, c.Lost, c.Unanswered, c.Damaged)
+// killRcpts is one recipient, sometimes two; sometimes one whom the sink
+// refuses.
+func killRcpts(rng *rand.Rand) []string {
+	switch n := rng.IntN(10); {
+	case n == 0:
+		return []string{killGone}
+	case n == 1:
+		return []string{killBox, killGone}
+	case n < 4:
+		return []string{killBox, killBox2}
+	}
+	return []string{killBox}
 }

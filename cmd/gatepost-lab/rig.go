@@ -27,12 +27,18 @@ type rigConfig struct {
 	Disk  string // data disk, "" for none
 	// Firmware and Vars are of qemu.Config: the disk is started by them.
 	Firmware, Vars string
-	CA             *lab.CA
-	World          lab.World
+	NBD            string // socket of the data disk's server, in place of Disk
+	// Off leaves the guest switched off until SwitchOn.
+	Off   bool
+	CA    *lab.CA
+	World lab.World
 	// OfficeSends lets the office's machines send by themselves.
 	OfficeSends bool
 	Events      func(lab.Event)
+	Mail        func(lab.Mail)
 	OnLine      func(qemu.Line)
+	Append      string   // of qemu.Config
+	Extra       []string // of qemu.Config
 	MemoryMB    int
 	Time        time.Time // the guest's clock at the start; zero: the host's
 	Pcap        io.Writer // nil: no capture
@@ -47,6 +53,7 @@ type rig struct {
 	Lab     *lab.Lab
 	Machine *qemu.Machine
 
+	boot  qemu.Config
 	guest netip.Addr
 	host  netip.Addr
 	group *errgroup.Group
@@ -102,7 +109,7 @@ func startRig(ctx context.Context, c rigConfig) (*rig, error) {
 		return fail(err)
 	}
 	r.Lab, err = lab.New(c.World, r.Wire, lab.Options{
-		CA: c.CA, Tap: tap, Events: c.Events, OfficeSends: c.OfficeSends,
+		CA: c.CA, Tap: tap, Events: c.Events, Mail: c.Mail, OfficeSends: c.OfficeSends,
 	})
 	if err != nil {
 		return fail(err)
@@ -117,15 +124,23 @@ func startRig(ctx context.Context, c rigConfig) (*rig, error) {
 	}
 	g.Go(func() error { return r.Wire.Run(gctx, ln) })
 	g.Go(func() error { return r.Lab.Run(gctx) })
-	r.Machine, err = qemu.Start(gctx, qemu.Config{
-		Board: c.Board, DTB: c.DTB, Firmware: c.Firmware, Vars: c.Vars,
+	r.boot = qemu.Config{
+		Board: c.Board, DTB: c.DTB, Append: c.Append, Extra: c.Extra, Firmware: c.Firmware, Vars: c.Vars,
 		Kernel: filepath.Join(c.Image, image.KernelName), Initrd: filepath.Join(c.Image, image.InitrdName),
-		MemoryMB: c.MemoryMB, Network: socket, Disk: c.Disk, Time: c.Time, OnLine: c.OnLine,
-	})
-	if err != nil {
-		return fail(err)
+		MemoryMB: c.MemoryMB, Network: socket, Disk: c.Disk, NBD: c.NBD, Time: c.Time, OnLine: c.OnLine,
+	}
+	if !c.Off {
+		if err := r.SwitchOn(); err != nil {
+			return fail(err)
+		}
 	}
 	return r, nil
+}
+
+// SwitchOn starts the guest, the next one when it has ended before.
+func (r *rig) SwitchOn() (err error) {
+	r.Machine, err = qemu.Start(r.ctx, r.boot)
+	return err
 }
 
 // Forward opens 127.0.0.1:want, or any port when want is taken, and passes its

@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"html"
-	"io"
 	"mime/multipart"
 	"net"
 	"net/http"
@@ -21,43 +20,12 @@ import (
 	"gatepost/relay/lab"
 )
 
-// annasPassword is what page.claim sets.
-const annasPassword = "tractor-umbrella-47-violet"
-
-// raw sends a form and returns the answer as it is.
-func (p *page) raw(ctx context.Context, path, kind string, form []byte) (int, string, error) {
-	method := http.MethodGet
-	if form != nil {
-		method = http.MethodPost
-	}
-	req, err := http.NewRequestWithContext(ctx, method, p.base+path, bytes.NewReader(form))
-	if err != nil {
-		return 0, "", err
-	}
-	req.Header.Set("Content-Type", kind)
-	req.Header.Set("Origin", p.base)
-	req.Header.Set("Sec-Fetch-Site", "same-origin")
-	resp, err := p.http.Do(req)
-	if err != nil {
-		return 0, "", err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, 8<<20))
-	return resp.StatusCode, string(b), err
-}
-
-var (
-	inTextarea = regexp.MustCompile(`(?s)<textarea[^>]*>\n?(.*?)</textarea>`)
-	inHash     = regexp.MustCompile(`<code>([0-9a-f]{64})</code>`)
-	inTrial    = regexp.MustCompile(`name="trial" value="([^"]+)"`)
-)
-
 // settings reads the text and the hash of the settings from the page.
 func (o *office) settings() (text, hash, trial string) {
 	o.t.Helper()
-	_, body, err := o.page.raw(o.ctx, "/system", "", nil)
+	_, body, err := o.page.raw(o.ctx, http.MethodGet, "/system", nil)
 	find := func(re *regexp.Regexp) string {
-		if m := re.FindStringSubmatch(body); m != nil {
+		if m := re.FindStringSubmatch(string(body)); m != nil {
 			return html.UnescapeString(m[1])
 		}
 		return ""
@@ -118,12 +86,12 @@ func TestE2ESettings(t *testing.T) {
 	check(t, strings.Contains(shown, fmt.Sprintf(`Line %d: unknown key "relais" (did you mean "relay"?)`, line)), "wrong settings are refused with their line")
 
 	const passphrase = "kettle-garden-violin-12"
-	status, saved, err := o.page.raw(o.ctx, "/system/backup", "application/x-www-form-urlencoded",
-		[]byte(url.Values{"passphrase": {passphrase}, "repeat": {passphrase}, "password": {annasPassword}}.Encode()))
-	check(t, err == nil && status == http.StatusOK && strings.HasPrefix(saved, "age-encryption.org/v1\n"), "a backup of %d bytes is downloaded (%d, %v)", len(saved), status, err)
+	status, saved, err := o.page.raw(o.ctx, http.MethodPost, "/system/backup",
+		url.Values{"passphrase": {passphrase}, "repeat": {passphrase}, "password": {ownerPassword}})
+	check(t, err == nil && status == http.StatusOK && bytes.HasPrefix(saved, []byte("age-encryption.org/v1\n")), "a backup of %d bytes is downloaded (%d, %v)", len(saved), status, err)
 
 	o.changeAddress(t, text)
-	_, shown, err = o.page.post(o.ctx, "/system/end/factory-reset", url.Values{"password": {annasPassword}})
+	_, shown, err = o.page.post(o.ctx, "/system/end/factory-reset", url.Values{"password": {ownerPassword}})
 	check(t, err == nil && strings.Contains(shown, "The box erases everything"), "a factory reset is asked for (%v)", err)
 	o.restarts("factory reset")
 
@@ -146,10 +114,10 @@ func TestE2ESettings(t *testing.T) {
 	o = boot(t, setup{World: world, Disk: o.disk})
 	o.ready("restored box")
 	o.openUnclaimed()
-	check(t, o.page.login(o.ctx, "Anna", annasPassword) == nil, "Anna logs in with her password of before")
+	check(t, o.page.login(o.ctx, "Anna", ownerPassword) == nil, "Anna logs in with her password of before")
 	_, again, _ := o.settings()
 	check(t, again == hash, "the restored box has the hash of before (%.12s, %.12s)", again, hash)
-	o.page.post(o.ctx, "/system/end/power-off", url.Values{"password": {annasPassword}})
+	o.page.post(o.ctx, "/system/end/power-off", url.Values{"password": {ownerPassword}})
 	ctx, cancel := context.WithTimeout(o.ctx, stepLimit)
 	defer cancel()
 	end, err := o.Machine.Wait(ctx)
@@ -165,7 +133,7 @@ func (o *office) changeAddress(t *testing.T, text string) {
 	home := o.page
 	try := func(n int) {
 		t.Helper()
-		_, shown, err := home.post(o.ctx, "/system/try", url.Values{"text": {static}, "within": {"30"}, "password": {annasPassword}})
+		_, shown, err := home.post(o.ctx, "/system/try", url.Values{"text": {static}, "within": {"30"}, "password": {ownerPassword}})
 		check(t, err == nil && strings.Contains(shown, "Can you still see this page?"), "the change of the address waits for its confirmation (%v)", err)
 		check(t, o.counts("network: up "+there, n), "the box is at %s", there)
 	}
@@ -178,7 +146,7 @@ func (o *office) changeAddress(t *testing.T, text string) {
 
 	try(2)
 	o.page = o.at(there)
-	check(t, o.page.login(o.ctx, "Anna", annasPassword) == nil, "Anna logs in at the new address")
+	check(t, o.page.login(o.ctx, "Anna", ownerPassword) == nil, "Anna logs in at the new address")
 	_, _, trial = o.settings()
 	_, shown, err := o.page.post(o.ctx, "/system/confirm", url.Values{"trial": {trial}})
 	check(t, err == nil && strings.Contains(shown, "The new settings are kept."), "the change is confirmed at the new address (%v)", err)
@@ -199,13 +167,13 @@ func (o *office) counts(text string, n int) bool {
 }
 
 // upload restores a backup through the page's form.
-func (o *office) upload(file string, fields map[string]string) string {
+func (o *office) upload(file []byte, fields map[string]string) string {
 	o.t.Helper()
 	var body bytes.Buffer
 	w := multipart.NewWriter(&body)
 	part, err := w.CreateFormFile("file", "gatepost.age")
 	if err == nil {
-		_, err = io.WriteString(part, file)
+		_, err = part.Write(file)
 	}
 	for name, value := range fields {
 		if err == nil {
@@ -216,7 +184,7 @@ func (o *office) upload(file string, fields map[string]string) string {
 		o.t.Fatal(err)
 	}
 	w.Close()
-	status, shown, err := o.page.raw(o.ctx, "/system/restore", w.FormDataContentType(), body.Bytes())
+	status, shown, err := o.page.send(o.ctx, http.MethodPost, "/system/restore", w.FormDataContentType(), &body)
 	check(o.t, err == nil && status == http.StatusOK, "the form with the backup is taken (%d, %v)", status, err)
-	return text([]byte(shown))
+	return text(shown)
 }

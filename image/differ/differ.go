@@ -33,17 +33,20 @@ func Explain(name string, a, b []byte) string {
 		return ""
 	}
 	lower := strings.ToLower(name)
+	both := func(magic string) bool {
+		return bytes.HasPrefix(a, []byte(magic)) && bytes.HasPrefix(b, []byte(magic))
+	}
 	var inside string
 	switch {
 	case strings.HasSuffix(lower, ".zst"):
-		inside = compressed(strings.TrimSuffix(name, name[len(name)-4:]), a, b)
-	case strings.HasPrefix(string(a), "070701") && strings.HasPrefix(string(b), "070701"):
+		inside = compressed(name[:len(name)-len(".zst")], a, b)
+	case both("070701"):
 		inside = archive(a, b)
 	case strings.HasSuffix(lower, ".efi"):
 		inside = program(a, b)
 	case strings.HasSuffix(lower, ".img"):
 		inside = card(a, b)
-	case strings.HasPrefix(string(a), elf.ELFMAG) && strings.HasPrefix(string(b), elf.ELFMAG):
+	case both(elf.ELFMAG):
 		inside = executable(a, b)
 	case text(a) && text(b):
 		inside = lines(a, b)

@@ -25,13 +25,12 @@ type parts struct {
 	line    string
 	level   zstd.EncoderLevel
 	time    time.Time
-	dataAt  int // a byte of the data partition that is 1
 	version string
 }
 
 func plain() parts {
 	return parts{
-		init: "\x00program", line: "quiet", level: zstd.SpeedDefault, dataAt: 5000,
+		init: "\x00program", line: "quiet", level: zstd.SpeedDefault,
 		time: time.Date(2026, 1, 2, 3, 4, 6, 0, time.UTC), version: "1.2.3",
 	}
 }
@@ -102,7 +101,6 @@ func (p parts) efi(t *testing.T) []byte {
 func (p parts) card(t *testing.T) []byte {
 	t.Helper()
 	data := make([]byte, layout.DataSize)
-	data[p.dataAt] = 1
 	name := filepath.Join(t.TempDir(), "x.img")
 	if err := (disk.Card{UKI: p.efi(t), Data: data, Time: p.time}).Write(t.Context(), name); err != nil {
 		t.Fatal(err)
@@ -143,10 +141,33 @@ func TestAPlantedTimeStampIsNamed(t *testing.T) {
 	if got := Explain("gatepost.efi", a.efi(t), stamped); !strings.HasPrefix(got, "headers: byte 72 ") {
 		t.Errorf("got %q, want the headers", got)
 	}
-	b = plain()
+}
+
+func TestExplainDisks(t *testing.T) {
+	a, b := plain().card(t), plain()
 	b.time = b.time.Add(time.Hour)
-	if got := Explain("gatepost.img", a.card(t), b.card(t)); !strings.Contains(got, "entries or times") {
+	later := b.card(t)
+	if got := Explain("gatepost.img", a, later); !strings.HasPrefix(got, "boot partition: all files are the same, their entries or times") {
 		t.Errorf("got %q, want the boot partition's times", got)
+	}
+	copy(later, a)
+	for _, tt := range []struct {
+		at   int
+		want string
+	}{
+		{layout.DataStart + 5000, "data partition: byte 5000 is 0x00 and 0x55"},
+		{700, "partition table: byte 700 is 0x00 and 0x55"},
+		{layout.DataStart + layout.DataSize + 7, "behind the partitions: byte 7 is 0x00 and 0x55"},
+	} {
+		later[tt.at] = 0x55
+		if got := Explain("gatepost.img", a, later); got != tt.want {
+			t.Errorf("got %q, want %q", got, tt.want)
+		}
+		later[tt.at] = 0
+	}
+	later[512] = 0x55 // the table's signature
+	if got := Explain("gatepost.img", a, later); got != "partition table: byte 512 is 0x45 and 0x55" {
+		t.Errorf("got %q, want the partition table", got)
 	}
 }
 
@@ -162,16 +183,12 @@ func TestExplain(t *testing.T) {
 		{"initrd.zst", func(p *parts) { p.level = zstd.SpeedFastest }, "the same content, compressed in another way"},
 		{"gatepost.efi", func(p *parts) { p.line = "loud" }, "section .cmdline: line 1 is \"quiet\" and \"loud\""},
 		{"gatepost.efi", func(p *parts) { p.version = "1.2.4" }, "section .osrel: line 1 is"},
-		{"gatepost.img", func(p *parts) { p.dataAt = 5001 }, "data partition: byte 5000 is 0x01 and 0x00"},
 	} {
 		b := plain()
 		tt.edit(&b)
 		build := parts.initrd
-		switch tt.file {
-		case "gatepost.efi":
+		if tt.file == "gatepost.efi" {
 			build = parts.efi
-		case "gatepost.img":
-			build = parts.card
 		}
 		if got := Explain(tt.file, build(plain(), t), build(b, t)); !strings.HasPrefix(got, tt.want) {
 			t.Errorf("%s: got %q, want it to begin with %q", tt.file, got, tt.want)

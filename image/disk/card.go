@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -156,10 +157,10 @@ func (c Card) boot(b backend.Storage) (err error) {
 // writeSparse writes data and leaves out what is zero: the file has nothing
 // there yet.
 func writeSparse(w io.WriterAt, data []byte, at int64) error {
-	const block = 4096
+	zeros := make([]byte, 4096)
 	for len(data) > 0 {
-		n := min(block, len(data))
-		if !zero(data[:n]) {
+		n := min(len(zeros), len(data))
+		if !bytes.Equal(data[:n], zeros[:n]) {
 			if _, err := w.WriteAt(data[:n], at); err != nil {
 				return err
 			}
@@ -167,13 +168,4 @@ func writeSparse(w io.WriterAt, data []byte, at int64) error {
 		data, at = data[n:], at+int64(n)
 	}
 	return nil
-}
-
-func zero(b []byte) bool {
-	for _, v := range b {
-		if v != 0 {
-			return false
-		}
-	}
-	return true
 }

@@ -49,6 +49,10 @@ type Config struct {
 	MAC string
 	// Disk is the path of the raw data disk; "" means that there is none.
 	Disk string
+	// NBD is the path of the unix socket of an NBD server (see
+	// gatepost/relay/lab/nbd) that serves the data disk, in place of Disk. The
+	// guest's flushes arrive there as flushes.
+	NBD string
 	// Time is what the guest's clock shows at the start; the zero value
 	// means the host's time.
 	Time time.Time
@@ -75,19 +79,22 @@ func (c Config) check() error {
 		{"initrd", c.Initrd},
 		{"disk", c.Disk},
 		{"network", c.Network},
+		{"nbd", c.NBD},
 		{"device tree", c.DTB},
 		{"firmware", c.Firmware},
 		{"variables of the firmware", c.Vars},
 	} {
 		var mayLack bool
 		switch file.what {
-		case "network":
+		case "network", "nbd", "firmware":
 			mayLack = true
-		case "disk", "variables of the firmware":
+		case "disk":
+			mayLack = c.Firmware == "" || c.NBD != ""
+		case "variables of the firmware":
 			mayLack = c.Firmware == ""
 		case "kernel", "initrd":
 			mayLack = c.Firmware != ""
-		case "firmware", "device tree":
+		case "device tree":
 			mayLack = c.Board == ""
 		}
 		switch {
@@ -97,8 +104,8 @@ func (c Config) check() error {
 			return fmt.Errorf("qemu: no %s given", file.what)
 		case strings.Contains(file.path, ","):
 			return fmt.Errorf("qemu: %s %q: QEMU takes a comma for the end of a path", file.what, file.path)
-		case file.what == "network" && len(file.path) > maxSocketPath:
-			return fmt.Errorf("qemu: network %q: a socket's path has at most %d bytes", file.path, maxSocketPath)
+		case (file.what == "network" || file.what == "nbd") && len(file.path) > maxSocketPath:
+			return fmt.Errorf("qemu: %s %q: a socket's path has at most %d bytes", file.what, file.path, maxSocketPath)
 		}
 		if _, err := os.Stat(file.path); err != nil {
 			return fmt.Errorf("qemu: %s: %w", file.what, err)
@@ -106,6 +113,9 @@ func (c Config) check() error {
 	}
 	if c.Board != "" && c.Board != Raspi3B {
 		return fmt.Errorf("qemu: no machine is called %q here", c.Board)
+	}
+	if c.Disk != "" && c.NBD != "" {
+		return errors.New("qemu: one data disk, not a file and an NBD server")
 	}
 	if c.MemoryMB < 0 {
 		return fmt.Errorf("qemu: %d MB of memory", c.MemoryMB)
@@ -185,6 +195,11 @@ func (c Config) virtArgs() []string {
 	if c.Disk != "" {
 		args = append(args,
 			"-drive", "if=none,id=d0,format=raw,file="+c.Disk,
+			"-device", "virtio-blk-pci,drive=d0")
+	}
+	if c.NBD != "" {
+		args = append(args,
+			"-drive", "if=none,id=d0,format=raw,cache=writeback,file.driver=nbd,file.server.type=unix,file.server.path="+c.NBD,
 			"-device", "virtio-blk-pci,drive=d0")
 	}
 	return args

@@ -263,6 +263,8 @@ func TestMistakesAreToldBeforeTheStart(t *testing.T) {
 		{"a comma", func(c *Config) { c.Disk = "/tmp/a,b" }, "comma"},
 		{"a deep socket", func(c *Config) { c.Network = "/" + strings.Repeat("x", 107) }, "at most 107 bytes"},
 		{"no network", func(c *Config) { c.Network = "/nowhere/wire" }, "network:"},
+		{"no NBD", func(c *Config) { c.NBD = "/nowhere/nbd" }, "nbd:"},
+		{"two disks", func(c *Config) { c.Disk, c.NBD = c.Kernel, c.Kernel }, "one data disk"},
 		{"no QEMU", func(c *Config) { c.Binary = "qemu-system-nothing" }, "qemu-system-nothing"},
 		{"QEMU refuses", func(c *Config) { c.Extra = []string{"-device", "no-such-device"} }, "no-such-device"},
 		{"memory", func(c *Config) { c.MemoryMB = -1 }, "-1 MB"},

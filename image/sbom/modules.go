@@ -16,7 +16,7 @@ import (
 func Modules(program []byte, notice string) ([]Module, error) {
 	info, err := buildinfo.Read(bytes.NewReader(program))
 	if err != nil {
-		return nil, nil //nolint:nilerr // not built by Go: it has no modules
+		return nil, nil // not built by Go: it has no modules
 	}
 	licenses := Licenses(notice)
 	var all []Module

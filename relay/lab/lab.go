@@ -26,7 +26,10 @@ type Options struct {
 	// Events takes what happens. It may be called from many goroutines at once
 	// and must return quickly. nil drops.
 	Events func(Event)
-	Log    *slog.Logger
+	// Mail, if set, is called with each message that an MX host takes, before
+	// the host's 250. It may be called from many goroutines at once.
+	Mail func(Mail)
+	Log  *slog.Logger
 	// GuestSMTP is where the office sends its mail; the default is port 25 of
 	// the world's guest.
 	GuestSMTP netip.AddrPort

@@ -110,6 +110,9 @@ func (l *Lab) receive(m Mail) {
 	l.signal()
 	l.mu.Unlock()
 
+	if l.opts.Mail != nil {
+		l.opts.Mail(m)
+	}
 	e := MXReceived{
 		Stamp: l.stamp(), Domain: m.Domain, Host: m.Host, From: m.From, Rcpts: m.Rcpts,
 		Bytes: len(m.Data), TLS: m.TLS, SNI: m.SNI,

@@ -36,6 +36,7 @@ type Claim struct {
 	until  time.Time   // no try before
 	ticket key
 	issued time.Time // zero: there is no ticket
+	press  int       // the last one of the button that gave a ticket
 }
 
 // NewClaim makes a new code. A nil now is time.Now.
@@ -76,9 +77,8 @@ func (c *Claim) Try(typed string) (ticket string, left int, wait time.Duration) 
 	}
 	got, want := sha256.Sum256([]byte(normal(typed))), sha256.Sum256([]byte(c.code))
 	if subtle.ConstantTimeCompare(got[:], want[:]) == 1 {
-		ticket = NewToken()
-		c.ticket, c.issued, c.tries = keyOf(ticket), now, nil
-		return ticket, ClaimTries, 0
+		c.tries = nil
+		return c.issue(now), ClaimTries, 0
 	}
 	recent := c.tries[:0]
 	for _, t := range c.tries {
@@ -92,6 +92,27 @@ func (c *Claim) Try(typed string) (ticket string, left int, wait time.Duration) 
 		return "", 0, ClaimPause
 	}
 	return "", left, 0
+}
+
+// TryPress takes a press of the box's button in place of the code: n is the
+// number of the press whose time has not run out, counted up by the box, 0 when
+// there is none. Each press gives one ticket, to the first who asks; it is "" for
+// all others.
+func (c *Claim) TryPress(n int) (ticket string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n <= c.press {
+		return ""
+	}
+	c.press = n
+	return c.issue(c.now())
+}
+
+// issue makes a new ticket. The lock is held.
+func (c *Claim) issue(now time.Time) string {
+	ticket := NewToken()
+	c.ticket, c.issued = keyOf(ticket), now
+	return ticket
 }
 
 // Holds reports whether ticket is the one in force.

@@ -1,5 +1,3 @@
-//go:build e2e
-
 package main
 
 import (
@@ -63,35 +61,56 @@ func (p *page) post(ctx context.Context, path string, form url.Values) (status i
 }
 
 func (p *page) do(ctx context.Context, method, path string, form url.Values) (int, string, error) {
-	var body io.Reader
-	if form != nil {
-		body = strings.NewReader(form.Encode())
+	status, b, err := p.raw(ctx, method, path, form)
+	return status, text(b), err
+}
+
+// raw is what the browser gets; redirects are followed.
+func (p *page) raw(ctx context.Context, method, path string, form url.Values) (int, []byte, error) {
+	if form == nil {
+		return p.send(ctx, method, path, "", nil)
 	}
+	return p.send(ctx, method, path, "application/x-www-form-urlencoded", strings.NewReader(form.Encode()))
+}
+
+// send sends a body of a kind, or none for "", as the page's own forms do.
+func (p *page) send(ctx context.Context, method, path, kind string, body io.Reader) (int, []byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, p.base+path, body)
 	if err != nil {
-		return 0, "", err
+		return 0, nil, err
 	}
-	if form != nil {
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if kind != "" {
+		req.Header.Set("Content-Type", kind)
 		req.Header.Set("Origin", p.base)
 		req.Header.Set("Sec-Fetch-Site", "same-origin")
 	}
 	resp, err := p.http.Do(req)
 	if err != nil {
-		return 0, "", err
+		return 0, nil, err
 	}
 	defer resp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, 4<<20))
-	return resp.StatusCode, text(b), err
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 8<<20))
+	return resp.StatusCode, b, err
 }
+
+var (
+	inTextarea = regexp.MustCompile(`(?s)<textarea[^>]*>\n?(.*?)</textarea>`)
+	inHash     = regexp.MustCompile(`<code>([0-9a-f]{64})</code>`)
+	inTrial    = regexp.MustCompile(`name="trial" value="([^"]+)"`)
+)
+
+// The owner of the box.
+const (
+	ownerName     = "Anna"
+	ownerPassword = "tractor-umbrella-47-violet"
+)
 
 // claim makes this person the owner.
 func (p *page) claim(ctx context.Context, code string) error {
 	if status, shown, err := p.post(ctx, "/claim", url.Values{"code": {code}}); err != nil || status != http.StatusOK {
 		return fmt.Errorf("claim code: status %d, %v: %s", status, err, shown)
 	}
-	const password = "tractor-umbrella-47-violet"
-	status, shown, err := p.post(ctx, "/claim/owner", url.Values{"name": {"Anna"}, "password": {password}, "repeat": {password}})
+	status, shown, err := p.post(ctx, "/claim/owner", url.Values{"name": {ownerName}, "password": {ownerPassword}, "repeat": {ownerPassword}})
 	if err != nil || status != http.StatusOK {
 		return fmt.Errorf("owner: status %d, %v: %s", status, err, shown)
 	}

@@ -9,7 +9,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 # Arguments for the lab, e.g. make run ARGS="-fresh".
 ARGS ?=
 
-.PHONY: help browser screenshots reproducible run test e2e check unit kill bench bench-profile arch lint vuln fuzz image lock list setup setup-test clean
+.PHONY: torture help browser screenshots reproducible run test e2e check unit kill bench bench-profile arch lint vuln fuzz image lock list setup setup-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,7 +18,7 @@ run: setup ## boot the appliance in QEMU inside the simulated internet
 	@$(GO) build -o build/gatepost-lab ./cmd/gatepost-lab
 	@exec build/gatepost-lab run $(ARGS)
 
-test: setup-test check browser e2e reproducible ## every test: lint, house, unit and lab under -race, browser, QEMU end to end, the image twice
+test: setup-test check browser e2e torture reproducible ## every test: lint, house, unit and lab under -race, browser, QEMU end to end, the image twice
 
 check: setup-test lint arch unit ## all tests that need no QEMU
 
@@ -40,6 +40,13 @@ screenshots: ## a picture of every page: light, dark and 320 pixels wide, in bui
 	GATEPOST_PREVIEW=$(PREVIEW) $(GO) test -count=1 -run '^TestPreview$$' ./webui
 	$(GO) -C webui/browsertest test -count=1 -timeout 10m -run '^TestScreenshots$$' ./... -args -pages $(PREVIEW) -screenshots $(CURDIR)/build/screenshots
 	@echo "build/screenshots/index.html"
+
+# The power of the real image is cut N times. SEED repeats a run as far as the
+# machine's speed lets it.
+SEED ?= 0
+torture: N := $(if $(filter command line environment,$(origin N)),$(N),5)
+torture: setup-test build/bench/gatepost-lab ## cut the power N times (5) while mail flows and settings are saved
+	@build/bench/gatepost-lab torture -n $(N) -seed $(SEED)
 
 unit: setup-test ## unit and lab tests with the race detector
 	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v '^gatepost$$')

@@ -67,6 +67,7 @@ type InitOptions struct {
 type initProcess struct {
 	InitOptions
 	journal *journal.Journal
+	keeper  journalKeeper
 	log     *slog.Logger
 	started time.Time
 	tasks   sync.WaitGroup
@@ -77,10 +78,10 @@ type initProcess struct {
 	lights  boxLights
 	presses int // long ones of the button; its watcher's alone
 	super   *boot.Supervisor
-	storage boot.Storage // what the start found; does not change
 	vitals  vitals
 	hooks   hooks
 	cages   cages
+	storage boot.Storage // what the start found; does not change
 	settings
 	// netAgain wakes the network to start again with the settings in force.
 	netAgain chan struct{}
@@ -141,6 +142,7 @@ func (p *initProcess) start(life context.Context) {
 	})
 	p.lights.start(life, p, config.Default().Lights)
 	p.openStorage(life)
+	p.startJournal(life)
 	p.finishJob()
 	provisioned := p.provision()
 	p.loadSettings()
@@ -262,6 +264,7 @@ func (p *initProcess) stop(end boot.End, cancel context.CancelFunc) {
 	case <-time.After(stopLimit + 5*time.Second):
 		p.say("something did not stop in time")
 	}
+	p.warn("log", p.keeper.close())
 	p.warn("data disk", boot.CloseStorage(boot.DataDir))
 	p.letGo(end)
 	p.say("%s", end)

@@ -41,6 +41,8 @@ type vitals struct {
 	dog     *watchdog.Device // nil when there is none
 	endFeed func()           // stops feeding and joins it
 	writing sync.Mutex       // of the reasons on the disk
+	// restarting is set, under writing, when the box was asked to restart itself.
+	restarting bool
 }
 
 // beat is called by the health loop at every round.
@@ -304,12 +306,18 @@ func openHealth() (*os.File, error) {
 // restartFor restarts the box for a role that is not to be mended otherwise,
 // and reports whether it does: not when restarts have not helped before.
 func (p *initProcess) restartFor(role, why string) bool {
+	p.vitals.writing.Lock() // both roles may come at once
+	defer p.vitals.writing.Unlock()
+	if p.vitals.restarting {
+		return true
+	}
 	before := readCrashes(p.system)
 	if p.system == nil || before.InARow >= maxRestarts {
 		p.note("the box is not restarted for %s: %d restarts did not help", role, before.InARow)
 		return false
 	}
 	p.warn("restart", writeCrashes(p.system, crashes{InARow: before.InARow + 1, Reason: why}))
+	p.vitals.restarting = true
 	p.end(boot.Reboot, why)
 	return true
 }

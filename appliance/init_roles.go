@@ -146,9 +146,11 @@ func (p *initProcess) forgetCrashes(ctx context.Context) error {
 		return nil
 	case <-time.After(calmAfter):
 	}
+	p.vitals.writing.Lock()
 	if c := readCrashes(p.system); c.InARow > 0 {
 		p.warn("restart", writeCrashes(p.system, crashes{}))
 	}
+	p.vitals.writing.Unlock()
 	<-ctx.Done()
 	return nil
 }

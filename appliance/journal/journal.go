@@ -1,7 +1,11 @@
 // Package journal keeps the last log lines of the box in memory and shows them
 // on the console.
 //
-// It writes to no disk: what is not on the console is gone after a restart.
+// The journal itself writes to no disk. A [Keeper] saves it once an hour and at
+// a clean stop into an [Archive] of bounded size, compressed, so that flash is
+// spared and the lines from before a restart can still be read; a power cut
+// takes the last hour.
+//
 // Lines may carry text that a stranger chose, so each is cut to a bounded
 // length and control characters are shown, not sent to the terminal.
 package journal
@@ -133,6 +137,11 @@ func (j *Journal) show(line string) bool {
 func (j *Journal) Lines(after uint64) []Line {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	return j.lines(after)
+}
+
+// lines is Lines for who holds mu.
+func (j *Journal) lines(after uint64) []Line {
 	first := uint64(1)
 	if size := uint64(len(j.ring)); j.next > size {
 		first = j.next - size
@@ -190,4 +199,22 @@ func Clean(s string) string {
 		s += " [cut]"
 	}
 	return s
+}
+
+// Prepend puts the lines of an earlier run before those that are there, as far
+// as there is room, and numbers all of them anew. It returns the number of the
+// last old line, 0 if there is none. Who follows the journal by its numbers
+// must begin after it.
+func (j *Journal) Prepend(old []Line) uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	now := j.lines(0)
+	old = old[max(0, len(old)+len(now)-len(j.ring)):]
+	j.next = 1
+	for _, l := range append(append([]Line{}, old...), now...) {
+		l.Seq = j.next
+		j.ring[j.next%uint64(len(j.ring))] = l
+		j.next++
+	}
+	return uint64(len(old))
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// The table of docs/boards.md: each state, whether the watchdog is fed in it, and
+// The table of docs/watchdog.md: each state, whether the watchdog is fed in it, and
 // how long that lasts.
 func TestStates(t *testing.T) {
 	const s = time.Second

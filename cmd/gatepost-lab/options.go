@@ -50,6 +50,8 @@ func subcommand(args []string) func() error {
 	switch args[1] {
 	case "run":
 		return func() error { return simulate(args[2:], os.Stdout, os.Stderr) }
+	case "torture":
+		return func() error { return torture(args[2:], os.Stdout, os.Stderr) }
 	case "bench":
 		return func() error { return bench(args[2:], os.Stdout) }
 	}

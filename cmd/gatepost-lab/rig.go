@@ -25,13 +25,13 @@ type rigConfig struct {
 	Board string // of qemu.Config
 	DTB   string // of qemu.Config
 	Disk  string // data disk, "" for none
+	NBD   string // socket of the data disk's server, in place of Disk
+	// Off leaves the guest switched off until SwitchOn.
+	Off bool
 	// Firmware and Vars are of qemu.Config: the disk is started by them.
 	Firmware, Vars string
-	NBD            string // socket of the data disk's server, in place of Disk
-	// Off leaves the guest switched off until SwitchOn.
-	Off   bool
-	CA    *lab.CA
-	World lab.World
+	CA             *lab.CA
+	World          lab.World
 	// OfficeSends lets the office's machines send by themselves.
 	OfficeSends bool
 	Events      func(lab.Event)

@@ -40,7 +40,6 @@ type Disk struct {
 	cached  int64   // bytes in cache
 	counted Counters
 	dead    bool
-	observe func(off int64, size int)
 
 	left    int           // requests until the trap; 0 means no trap
 	tripped chan struct{} // closed by the trap
@@ -136,14 +135,6 @@ func (d *Disk) Counters() Counters {
 	return d.counted
 }
 
-// Observe has f called with each write, under the disk's lock: f must be quick
-// and must not call the disk. nil ends it.
-func (d *Disk) Observe(f func(off int64, size int)) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.observe = f
-}
-
 // Trip sets a trap: the n-th write or flush from now is done but never
 // answered, nor is any request after it, until [Disk.Cut]. The channel is
 // closed when the trap has gone off. A cut takes an unsprung trap away.
@@ -221,9 +212,6 @@ func (d *Disk) Write(data []byte, off int64, fua bool) error {
 	}
 	d.counted.Writes++
 	d.counted.WrittenBytes += int64(len(data))
-	if d.observe != nil {
-		d.observe(off, len(data))
-	}
 	copy(d.now[off:], data)
 	stuck := d.step()
 	if fua && stuck == nil {

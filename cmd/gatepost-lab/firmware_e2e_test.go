@@ -139,6 +139,45 @@ func TestE2EFirmware(t *testing.T) {
 	check(t, o.page.login(o.ctx, "Anna", "tractor-umbrella-47-violet") == nil, "the owner of before logs in")
 	o.arrived(t, "good.example", 0, o.sendMail("", "good.example"), verdict.Verified)
 	o.off()
+	o.setAside(t, world, ca, card)
 	t.Logf("seconds after the machine was switched on:\n%-8s %8s %8s %8s %8s %8s %8s\n%s", "BOOT",
 		"PID 1", "disk", "network", "clock", "page", "SMTP", strings.Join(rows, "\n"))
+}
+
+// setAside damages the data file system: the box comes up without it, leaves it
+// as it is. A partition of nothing but zeros is formatted.
+func (o *office) setAside(t *testing.T, world lab.World, ca *lab.CA, card string) {
+	t.Helper()
+	f, err := os.OpenFile(card, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	torn := []byte(strings.Repeat("torn", 1024))
+	if _, err := f.WriteAt(torn, layout.DataStart); err != nil {
+		t.Fatal(err)
+	}
+	b := boot(t, setup{World: world, CA: ca, Disk: card})
+	l, ok := b.console("was left as it is: its beginning is damaged, but a copy of what is lost there is whole")
+	check(t, ok, "console: %s", l.Text)
+	b.openUnclaimed()
+	shown, ok := b.waits("/", "The data disk cannot be read or written")
+	check(t, ok, "page: %.200s", shown)
+	b.wantLight(t, "broken: data disk set aside", dark, 0)
+	b.off()
+	still := make([]byte, len(torn))
+	_, err = f.ReadAt(still, layout.DataStart)
+	check(t, err == nil && string(still) == string(torn), "the damaged file system is as it was")
+
+	// Whoever empties the partition elsewhere gets a new file system.
+	if _, err := f.WriteAt(make([]byte, (1<<30)-layout.DataStart-(1<<20)), layout.DataStart); err != nil {
+		t.Fatal(err)
+	}
+	b = boot(t, setup{World: world, CA: ca, Disk: card})
+	for _, text := range []string{"storage: the data partition was empty and is formatted", "storage: the file system grew from ", "settings: there is no config.toml", "gatepost: ready:"} {
+		l, ok = b.console(text)
+		check(t, ok, "console: %s", l.Text)
+	}
+	b.off()
+	tool(b.ctx, t, "e2fsck", "-fn", fmt.Sprintf("%s?offset=%d", card, layout.DataStart))
 }

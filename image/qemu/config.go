@@ -86,13 +86,15 @@ func (c Config) check() error {
 	} {
 		var mayLack bool
 		switch file.what {
-		case "network", "nbd":
+		case "network", "nbd", "firmware":
 			mayLack = true
-		case "disk", "variables of the firmware":
-			mayLack = c.Firmware == "" || file.what == "disk" && c.NBD != ""
+		case "disk":
+			mayLack = c.Firmware == "" || c.NBD != ""
+		case "variables of the firmware":
+			mayLack = c.Firmware == ""
 		case "kernel", "initrd":
 			mayLack = c.Firmware != ""
-		case "firmware", "device tree":
+		case "device tree":
 			mayLack = c.Board == ""
 		}
 		switch {

@@ -213,11 +213,17 @@ func TestLifeOfALease(t *testing.T) {
 		t.Run(strings.ReplaceAll(tc.name, " ", "_"), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				tc.neighbours.claims = make(chan net.HardwareAddr) // of this bubble
-				r := run(t, newKernel(eth0), script(tc.answers), func(c *Config) { c.Last, c.Neighbours = tc.last, tc.neighbours })
+				k := newKernel(eth0)
+				r := run(t, k, script(tc.answers), func(c *Config) { c.Last, c.Neighbours = tc.last, tc.neighbours })
 				time.Sleep(tc.wait)
 				r.stop()
 				equal(t, tc.rule+"\nasked", r.dhcp.log(), tc.asked)
 				equal(t, tc.rule+"\nstates", r.story(), tc.states)
+				for _, a := range k.had { // not even for a moment
+					if !strings.Contains(strings.Join(tc.states, " "), a.String()) {
+						t.Errorf("%s: the interface had the address %v", tc.rule, a)
+					}
+				}
 			})
 		})
 	}

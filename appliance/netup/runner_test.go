@@ -23,6 +23,7 @@ type fakeKernel struct {
 	six     []netip.Prefix
 	ups     int
 	fail    error // of Configure
+	had     []netip.Prefix
 }
 
 func newKernel(links ...Link) *fakeKernel {
@@ -44,6 +45,7 @@ func (k *fakeKernel) Configure(_ int, want IPv4) error {
 		return k.fail
 	}
 	k.address, k.gateway = want.Address, want.Gateway
+	k.had = append(k.had, want.Address)
 	return nil
 }
 

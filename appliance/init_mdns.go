@@ -25,7 +25,7 @@ type localName struct {
 // init must be called before anything else.
 func (n *localName) init() { n.again = make(chan struct{}, 1) }
 
-// follow takes a new state of the network over. The name is there at once, so
+// followNetwork takes a new state of the network over. The name is there at once, so
 // that the page's certificate has it from the start; whether another machine
 // has it too turns out later.
 func (p *initProcess) followNetwork(s netup.State) {

@@ -106,6 +106,8 @@ type setup struct {
 	Extra   []string // of qemu.Config
 	Board   string   // of qemu.Config
 	DTB     string   // of qemu.Config
+	Events  func(lab.Event)
+	Frame   func(fromGuest bool, frame []byte)
 }
 
 // e2eRetry is the guest's schedule: often, so that the test is short.
@@ -148,6 +150,7 @@ func boot(t *testing.T, s setup) *office {
 	r, err := startRig(ctx, rigConfig{
 		Firmware: s.Firmware, Vars: s.Vars, MemoryMB: s.MemoryMB,
 		Image: s.Image, Board: s.Board, DTB: s.DTB, Append: s.Append, Extra: s.Extra, Disk: s.Disk, CA: s.CA, World: s.World, Time: s.Time, Prepare: s.Prepare,
+		Events: s.Events, Frame: s.Frame,
 		OnLine: func(l qemu.Line) {
 			mu.Lock()
 			defer mu.Unlock()

@@ -35,14 +35,16 @@ type rigConfig struct {
 	// OfficeSends lets the office's machines send by themselves.
 	OfficeSends bool
 	Events      func(lab.Event)
-	Mail        func(lab.Mail)
-	OnLine      func(qemu.Line)
-	Append      string   // of qemu.Config
-	Extra       []string // of qemu.Config
-	MemoryMB    int
-	Time        time.Time // the guest's clock at the start; zero: the host's
-	Pcap        io.Writer // nil: no capture
-	PcapLimit   int64
+	// Frame is shown every frame, as in wire.Config; nil is fine.
+	Frame     func(fromGuest bool, frame []byte)
+	Mail      func(lab.Mail)
+	OnLine    func(qemu.Line)
+	Append    string   // of qemu.Config
+	Extra     []string // of qemu.Config
+	MemoryMB  int
+	Time      time.Time // the guest's clock at the start; zero: the host's
+	Pcap      io.Writer // nil: no capture
+	PcapLimit int64
 	// Prepare is called after the lab is built and before the guest starts.
 	Prepare func(*lab.Lab)
 }
@@ -88,6 +90,9 @@ func startRig(ctx context.Context, c rigConfig) (*rig, error) {
 		Router: netip.PrefixFrom(lan.Router, lan.Prefix.Bits()),
 		Frame: func(fromGuest bool, frame []byte) {
 			tap.Frame(fromGuest, frame)
+			if c.Frame != nil {
+				c.Frame(fromGuest, frame)
+			}
 			if pcap != nil {
 				// A full disk ends the capture, not the lab.
 				_ = pcap.Write(time.Now(), frame)

@@ -37,6 +37,13 @@ func (m *Machine) PowerButton(ctx context.Context) error {
 	return err
 }
 
+// Cable pulls the network card's cable out, or puts it back in: the guest sees
+// its signal go and come.
+func (m *Machine) Cable(ctx context.Context, in bool) error {
+	_, err := m.QMP(ctx, "set_link", map[string]any{"name": "n0", "up": in})
+	return err
+}
+
 // GPIO is the state of the machine's GPIO lines, one bit each, line 0 lowest:
 // eight of the virt machine, 54 of the Raspi3B.
 type GPIO struct {

@@ -15,8 +15,9 @@ import (
 // Ethernet frame without fragments.
 const udpSize = 1232
 
-// ask puts one question to the servers in turn until one answers it. SERVFAIL
-// and REFUSED count as no answer.
+// ask puts one question to the servers in turn until one answers it; those that
+// did not answer lately come last. SERVFAIL and REFUSED count as no answer to
+// this question.
 func (r *Resolver) ask(ctx context.Context, fqdn string, t uint16) (answer, error) {
 	servers := r.cfg.Servers()
 	if len(servers) == 0 {
@@ -26,15 +27,23 @@ func (r *Resolver) ask(ctx context.Context, fqdn string, t uint16) (answer, erro
 	var last error
 	reached := false
 	for range r.cfg.Rounds {
-		for _, s := range servers {
+		for _, s := range r.order.of(servers, r.cfg.Now()) {
+			began := r.cfg.Now()
 			m, err := r.exchange(ctx, s, fqdn, t)
 			if err != nil {
 				if ctx.Err() != nil {
+					// A caller with little time must not meet the same server
+					// again and again.
+					if now := r.cfg.Now(); now.Sub(began) >= impatient {
+						r.order.note(s, false, servers, now)
+					}
 					return answer{}, context.Cause(ctx)
 				}
+				r.order.note(s, false, servers, r.cfg.Now())
 				last = err
 				continue
 			}
+			r.order.note(s, true, servers, r.cfg.Now())
 			reached = true
 			if m.Rcode == dns.RcodeSuccess || m.Rcode == dns.RcodeNameError {
 				r.pulse.beat(true)

@@ -24,7 +24,7 @@ type Config struct {
 	Timeout time.Duration
 	// Rounds is how often the whole list of servers is tried. Zero: 2.
 	Rounds int
-	// Now is the clock for the cache. nil: time.Now.
+	// Now is the clock for the cache and for servers that fail. nil: time.Now.
 	Now func() time.Time
 	Log *slog.Logger // nil: discard
 }
@@ -34,6 +34,7 @@ type Resolver struct {
 	cfg     Config
 	cache   cache
 	pulse   pulse
+	order   order
 	flights flights
 }
 

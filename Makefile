@@ -75,6 +75,7 @@ arch: ## the tests of the house: arrows, doors, sizes
 
 lint: $(TOOLS)/.stamp ## vet, staticcheck, gofumpt, deadcode, vulnerabilities
 	$(GO) vet -tags e2e ./...
+	$(GO) vet -tags hooks ./appliance
 	$(TOOLS)/staticcheck -tags e2e ./...
 	@out="$$($(TOOLS)/gofumpt -l $$(git ls-files '*.go'))"; if [ -n "$$out" ]; then echo "not formatted (gofumpt):"; echo "$$out"; exit 1; fi
 	@out="$$($(TOOLS)/deadcode -test -tags e2e ./... )"; if [ -n "$$out" ]; then echo "code that nothing reaches:"; echo "$$out"; exit 1; fi
@@ -117,7 +118,7 @@ $(TOOLS)/.stamp: .ci/go.mod .ci/go.sum
 # command is there.
 RUN_NEEDS  := qemu-system-aarch64:qemu-system-arm mke2fs:e2fsprogs dpkg-deb:dpkg git:git
 TEST_NEEDS := $(RUN_NEEDS) qemu-io:qemu-utils gcc:gcc ld:binutils swaks:swaks xz:xz-utils postfix:postfix \
-	sgdisk:gdisk fsck.vfat:dosfstools mtype:mtools dnsmasq:dnsmasq-base faketime:faketime diffoscope:diffoscope-minimal
+	sgdisk:gdisk fsck.vfat:dosfstools mtype:mtools dnsmasq:dnsmasq-base avahi-daemon:avahi-daemon faketime:faketime diffoscope:diffoscope-minimal
 
 setup:
 	@.ci/need $(RUN_NEEDS)

@@ -47,7 +47,7 @@ var doors = map[string][]string{
 	"go.etcd.io/bbolt":               {"gatepost/relay/store"},
 	"periph.io/x/host/v3":            {"gatepost/board/gpio"},
 	"gvisor.dev/gvisor":              {"gatepost/relay/lab/wire"},
-	"github.com/u-root/u-root":       {"gatepost/appliance/", "gatepost/image", "gatepost/image/"},
+	"github.com/u-root/u-root":       {"gatepost/appliance/", "gatepost/board/watchdog", "gatepost/image", "gatepost/image/"},
 	"github.com/vishvananda/netlink": {"gatepost/appliance/"},
 	"github.com/insomniacslk/dhcp":   {"gatepost/appliance/", "gatepost/relay/lab"},
 	"github.com/BurntSushi/toml":     {"gatepost/appliance/config"},

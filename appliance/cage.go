@@ -1,7 +1,9 @@
 package appliance
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"gatepost/appliance/sandbox"
@@ -19,8 +21,8 @@ const cageWords = "cage: "
 // The relay asks name servers, policy hosts and mail servers, and makes the
 // socket of the admin API. The page opens no connection but those to PID 1 and
 // to the relay, whose sockets' owners decide about it: Landlock does not look
-// at who connects to a unix socket. /etc holds nothing but resolv.conf, which
-// is replaced as a whole when the network changes, so that a rule for the file
+// at who connects to a unix socket. /etc holds no secret; resolv.conf in it is
+// replaced as a whole when the network changes, so that a rule for the file
 // alone would be lost.
 func cageRules(name string, in RoleInput) sandbox.Rules {
 	r := sandbox.Rules{
@@ -46,5 +48,45 @@ func closeCage(name string, in RoleInput) error {
 	}
 	fmt.Fprintf(in.Stdout, "%s%v\n", cageWords, report)
 	rehearse("closed", name, in)
+	return nil
+}
+
+// hostRules are what "gatepost serve" may do once its listeners are open.
+//
+// Other programs replace resolv.conf as a whole, so its folder must be allowed.
+// For root that would be every secret of /etc: root gets the file as it is now.
+func hostRules(o ServeOptions) sandbox.Rules {
+	r := sandbox.Rules{
+		Read: []string{
+			resolvConf, "/etc/hosts", "/etc/nsswitch.conf", "/etc/services", "/etc/localtime", "/usr/share/zoneinfo",
+			"/proc/sys/net/core/somaxconn",
+		},
+		Write:   []string{o.DataDir},
+		Devices: []string{"/dev/null"},
+		Sockets: []string{filepath.Dir(o.Socket)},
+		Dial:    true, Interfaces: true,
+	}
+	etc := filepath.Dir(resolvConf)
+	if file, err := filepath.EvalSymlinks(resolvConf); err == nil && filepath.Dir(file) != etc {
+		r.Read = append(r.Read, filepath.Dir(file))
+	}
+	if os.Getuid() != 0 {
+		r.Read = append(r.Read, etc)
+	}
+	return r
+}
+
+// closeHostCage is closeCage for "gatepost serve". A program that was built
+// with cgo runs without one, and says so.
+func closeHostCage(o ServeOptions) error {
+	report, err := sandbox.Enter(hostRules(o))
+	if errors.Is(err, sandbox.ErrThreads) {
+		fmt.Fprintf(o.Stdout, "%sopen: %v\n", cageWords, err)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("the cage cannot be closed (-no-cage leaves it open): %w", err)
+	}
+	fmt.Fprintf(o.Stdout, "%s%v\n", cageWords, report)
 	return nil
 }

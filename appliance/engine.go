@@ -52,6 +52,9 @@ func (e engine) Status() api.Status {
 	}
 }
 
+// SelfTest implements api.Engine.
+func (e engine) SelfTest() api.SelfTest { return api.SelfTest(e.m.SelfTest()) }
+
 // Messages implements api.Engine.
 func (e engine) Messages(q api.MessageQuery) api.Messages {
 	o := queue.ListOptions{

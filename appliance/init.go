@@ -18,6 +18,7 @@ import (
 	"gatepost/appliance/config"
 	"gatepost/appliance/control"
 	"gatepost/appliance/journal"
+	"gatepost/appliance/liveness"
 	"gatepost/appliance/netup"
 	"gatepost/board/button"
 )
@@ -77,7 +78,10 @@ type initProcess struct {
 	lights  boxLights
 	presses int // long ones of the button; its watcher's alone
 	super   *boot.Supervisor
+	vitals  vitals
+	hooks   hooks
 	cages   cages
+	storage boot.Storage // what the start found; does not change
 	settings
 	// netAgain wakes the network to start again with the settings in force.
 	netAgain chan struct{}
@@ -124,6 +128,7 @@ func (p *initProcess) start(life context.Context) {
 	p.warn("keys", boot.KeysToSignals())
 	p.watchSignals(life)
 	p.loadModules()
+	p.armWatchdog(life)
 	p.warn("random numbers", boot.SeedRandom())
 	p.warn("network", netup.Loopback())
 	p.state.init()
@@ -139,7 +144,9 @@ func (p *initProcess) start(life context.Context) {
 	p.openStorage(life)
 	p.startJournal(life)
 	p.finishJob()
+	provisioned := p.provision()
 	p.loadSettings()
+	p.showProvision(provisioned)
 	p.tell = p.say
 	p.apply = func(before, after inForce) { p.applySettings(life, before, after) }
 	p.lights.choose(life, p, p.current().Lights)
@@ -151,6 +158,7 @@ func (p *initProcess) start(life context.Context) {
 	p.giveUp()
 	p.startRoles(life)
 	p.keep(life, "health", p.watchHealth)
+	p.hooks.start(life, p)
 }
 
 // openConsole shows the journal on the console, and the console's file becomes
@@ -247,6 +255,7 @@ func (p *initProcess) waitForEnd(life context.Context) boot.End {
 // stop ends everything in order: roles, then the rest, which saves the time,
 // then the disk.
 func (p *initProcess) stop(end boot.End, cancel context.CancelFunc) {
+	p.vitals.enter(func(ph *liveness.Phase) { ph.Stopping = time.Now() })
 	cancel()
 	joined := make(chan struct{})
 	go func() { p.tasks.Wait(); close(joined) }()
@@ -257,6 +266,7 @@ func (p *initProcess) stop(end boot.End, cancel context.CancelFunc) {
 	}
 	p.warn("log", p.keeper.close())
 	p.warn("data disk", boot.CloseStorage(boot.DataDir))
+	p.letGo(end)
 	p.say("%s", end)
 	p.journal.Flush(consoleFlush)
 }

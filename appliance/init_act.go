@@ -90,7 +90,11 @@ func (p *initProcess) doAct(r control.Request) (control.Answer, error) {
 	case control.OpFactoryReset, control.OpRecoveryReset:
 		return control.Answer{}, p.reset(r)
 	case control.OpEraseData:
-		return control.Answer{}, refusal(control.CodeFailed, "this version cannot make a new data disk by itself")
+		if err := p.eraseData(); err != nil {
+			return control.Answer{}, refusal(control.CodeFailed, "%v", err)
+		}
+		p.endSoon(boot.Reboot, who(r)+" asked for an empty data disk")
+		return control.Answer{}, nil
 	}
 	return control.Answer{}, refusal(control.CodeUnknown, "this box cannot do %q", r.Op)
 }

@@ -27,6 +27,8 @@ const (
 // observer turns reports into conditions over time: what was last heard from
 // the relay, since when the network is away, whether the start is over.
 type observer struct {
+	// trouble is what the self-test of a role has found; nil means nothing.
+	trouble   func(role string) string
 	started   time.Time
 	status    api.Status
 	heard     time.Time // of the last status; zero means never
@@ -53,6 +55,10 @@ func (o *observer) conditions(b control.Box, now time.Time) health.Conditions {
 	}
 	if c.Storage != health.StorageOK {
 		c.Config = "" // the settings are on the disk: its trouble is the cause
+	}
+	c.Restarted = restarted(b, now.Sub(o.started))
+	if o.trouble != nil {
+		c.RelayTrouble, c.WebTrouble = o.trouble(RoleRelay), o.trouble(RoleWeb)
 	}
 	if fresh {
 		s := o.status
@@ -121,7 +127,7 @@ func firstLine(s string) string {
 func (p *initProcess) watchHealth(ctx context.Context) error {
 	statuses := make(chan api.Status, 1)
 	go p.guard("relay status", func() error { p.askRelay(ctx, statuses); return nil })
-	o := &observer{started: p.started}
+	o := &observer{started: p.started, trouble: p.vitals.trouble}
 	voice := newTeller()
 	ready := ""
 	tick := time.NewTicker(lookEvery)
@@ -140,6 +146,7 @@ func (p *initProcess) watchHealth(ctx context.Context) error {
 		case <-tick.C:
 			p.lookAtDisk()
 		}
+		p.vitals.beat()
 		now := time.Now()
 		b := p.state.snapshot()
 		b.Version = p.Version

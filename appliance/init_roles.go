@@ -41,7 +41,11 @@ type crashes struct {
 }
 
 func (p *initProcess) startRoles(life context.Context) {
-	p.state.setLastReboot(readCrashes(p.system).Reason)
+	why := p.whyRestarted()
+	p.state.setLastReboot(why)
+	if why != "" {
+		p.say("before this start: %s", why)
+	}
 	reaper := boot.NewReaper()
 	// The reaper must outlive the roles, or their ends would not be seen.
 	go p.guard("reaper", func() error { return reaper.Run(context.WithoutCancel(life)) })
@@ -53,6 +57,7 @@ func (p *initProcess) startRoles(life context.Context) {
 		Changed:    p.rolesChanged,
 		StopLimit:  stopLimit,
 	}
+	open := map[string]bool{}
 	for name, uid := range map[string]uint32{RoleRelay: relayUID, RoleWeb: webUID} {
 		role := boot.Role{
 			Name: name, Args: []string{"gatepost", name},
@@ -67,9 +72,18 @@ func (p *initProcess) startRoles(life context.Context) {
 				continue
 			}
 			role.Listeners = append(role.Listeners, boot.Handed{Name: l.name, File: f})
+			open[l.name] = true
+		}
+		if name == RoleWeb {
+			f, err := openHealth()
+			p.warn("health socket", err)
+			if err == nil {
+				role.Listeners = append(role.Listeners, boot.Handed{Name: ListenHealth, File: f})
+			}
 		}
 		p.keep(life, name, func(ctx context.Context) error { return p.super.Run(ctx, role) })
 	}
+	p.watchRoles(life, open)
 	p.keep(life, "restarts", p.forgetCrashes)
 }
 
@@ -121,14 +135,7 @@ func (p *initProcess) roleCrashed(role, reason string, pause time.Duration, tooM
 	if !tooMany {
 		return
 	}
-	before := readCrashes(p.system)
-	if p.system == nil || before.InARow >= maxRestarts {
-		p.note("the box is not restarted for %s: %d restarts did not help", role, before.InARow)
-		return
-	}
-	why := fmt.Sprintf("%s crashed five times in ten minutes (%s)", role, reason)
-	p.warn("restart", writeCrashes(p.system, crashes{InARow: before.InARow + 1, Reason: why}))
-	p.end(boot.Reboot, why)
+	p.restartFor(role, fmt.Sprintf("%s crashed five times in ten minutes (%s)", role, reason))
 }
 
 // forgetCrashes takes a calm quarter of an hour as the proof that a restart
@@ -139,9 +146,11 @@ func (p *initProcess) forgetCrashes(ctx context.Context) error {
 		return nil
 	case <-time.After(calmAfter):
 	}
+	p.vitals.writing.Lock()
 	if c := readCrashes(p.system); c.InARow > 0 {
 		p.warn("restart", writeCrashes(p.system, crashes{}))
 	}
+	p.vitals.writing.Unlock()
 	<-ctx.Done()
 	return nil
 }

@@ -2,13 +2,11 @@ package appliance
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"sync"
 
-	"gatepost/appliance/boot"
 	"gatepost/appliance/config"
 	"gatepost/appliance/control"
 	"gatepost/appliance/health"
@@ -74,41 +72,6 @@ func (s *settings) setInForce(f inForce) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.force = f
-}
-
-// openStorage brings the data disk up, or says why not and goes on.
-func (p *initProcess) openStorage(ctx context.Context) {
-	find := boot.DiskFinder{SysBlock: "/sys/class/block", Dev: "/dev", Label: boot.DataLabel, Wait: diskWait}
-	folders := append(roleFolders(),
-		boot.Folder{Name: ".", UID: rootUID, GID: rootUID, Mode: 0o755},
-		boot.Folder{Name: "system", UID: rootUID, GID: rootUID, Mode: 0o700})
-	st := boot.OpenStorage(ctx, find, boot.DataDir, folders)
-	if st.OK {
-		var err error
-		if p.data, err = os.OpenRoot(boot.DataDir); err == nil {
-			p.system, err = os.OpenRoot(systemDir)
-			p.warn("settings", ownSettings(p.data))
-		}
-		if err != nil {
-			st.OK, st.Message = false, err.Error()
-			p.data, p.system = nil, nil
-		}
-	}
-	box := control.Storage{State: control.StorageOK, Device: st.Device, Message: st.Message}
-	switch {
-	case st.Missing:
-		box.State = control.StorageMissing
-	case !st.OK:
-		box.State = control.StorageFailed
-	}
-	if st.OK {
-		box.TotalBytes, box.FreeBytes, _ = boot.DiskSpace(boot.DataDir)
-		p.say("storage: %s is in use, %d of %d MB free", st.Device, box.FreeBytes>>20, box.TotalBytes>>20)
-	}
-	if st.Message != "" {
-		p.say("storage: %s", st.Message)
-	}
-	p.state.setStorage(box)
 }
 
 // ownSettings makes the settings file readable for root alone, whoever put it

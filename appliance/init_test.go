@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -253,6 +254,33 @@ func TestCrashRecord(t *testing.T) {
 	}
 	if c := readCrashes(nil); c != (crashes{}) {
 		t.Errorf("no disk: got %+v", c)
+	}
+}
+
+// Two roles that crash too often at one moment restart the box once, and count
+// once.
+func TestRestartForBothRoles(t *testing.T) {
+	system, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer system.Close()
+	p := newInitProcess(InitOptions{})
+	p.system = system
+	var both sync.WaitGroup
+	for _, role := range []string{RoleRelay, RoleWeb} {
+		both.Go(func() {
+			if !p.restartFor(role, role+" crashed") {
+				t.Errorf("%s: the box is not restarted", role)
+			}
+		})
+	}
+	both.Wait()
+	if c := readCrashes(system); c.InARow != 1 || len(p.ends) != 1 {
+		t.Errorf("got %+v and %d ends, want one of each", c, len(p.ends))
+	}
+	if lines := p.journal.Lines(0); len(lines) != 1 {
+		t.Errorf("got %v, want one line", lines)
 	}
 }
 

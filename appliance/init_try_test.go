@@ -63,13 +63,16 @@ func TestTryWaitsForItsConfirmation(t *testing.T) {
 	}{
 		{"confirmed", func(s *tried, id string) {
 			time.Sleep(longestTrial - time.Second)
+			synctest.Wait()
 			if err := s.confirmTrial(id); err != nil {
 				s.t.Error(err)
 			}
 			time.Sleep(time.Hour)
+			synctest.Wait()
 		}, "new.office.example", otherHost},
 		{"not confirmed", func(s *tried, id string) {
 			time.Sleep(longestTrial + time.Second)
+			synctest.Wait()
 			if err := s.confirmTrial(id); code(err) != control.CodeNoTrial {
 				s.t.Errorf("too late: got %v, want %s", err, control.CodeNoTrial)
 			}
@@ -82,6 +85,7 @@ func TestTryWaitsForItsConfirmation(t *testing.T) {
 				s.t.Error(err)
 			}
 			time.Sleep(time.Hour)
+			synctest.Wait()
 			if len(s.said) != 0 {
 				s.t.Errorf("said %q", s.said)
 			}
@@ -91,6 +95,7 @@ func TestTryWaitsForItsConfirmation(t *testing.T) {
 				s.t.Errorf("got %v, want %s", err, control.CodeNoTrial)
 			}
 			time.Sleep(longestTrial + time.Second)
+			synctest.Wait()
 		}, "gate.office.example", rightConfig},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -173,6 +178,7 @@ func TestTryOnAFailingDisk(t *testing.T) {
 			t.Error("confirmed although nothing could be written")
 		}
 		time.Sleep(longestTrial + time.Second)
+		synctest.Wait()
 		if s.current().Hostname != "gate.office.example" || s.file(configName) != rightConfig {
 			t.Errorf("got %s, want the settings before", s.current().Hostname)
 		}
@@ -245,6 +251,7 @@ func TestNastySettingsNeverTakeThePageAway(t *testing.T) {
 					t.Errorf("the page answers to %v only", got)
 				}
 				time.Sleep(shortestTrial + time.Second)
+				synctest.Wait()
 				if s.current().Hostname != "gate.office.example" || len(config.Changes(s.current(), mustParse(t, rightConfig))) > 0 {
 					t.Errorf("the settings before are not back: %+v", s.current())
 				}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"gatepost/appliance/config"
@@ -111,20 +112,57 @@ func TestPageAsksPID1(t *testing.T) {
 
 // The button of the box does what the page does, without the page.
 func TestButtonResets(t *testing.T) {
-	for want, act := range map[string]button.Act{control.OpRecoveryReset: button.Password, control.OpFactoryReset: button.Reset} {
+	for want, act := range map[string]button.Act{
+		control.OpRecoveryReset: button.Password,
+		control.OpFactoryReset:  button.Reset,
+	} {
 		s := newTried(t, map[string]string{configName: rightConfig})
 		p := newInitProcess(InitOptions{})
-		p.pressed(act) // without a disk there is nothing to reset
-		if len(p.ends) > 0 {
-			t.Errorf("%s without a disk: the box ends", want)
+		p.state.init()
+		p.pressed(act)
+		if len(p.ends) > 0 || p.lights.refresh(time.Now()).Find {
+			t.Errorf("%s without a disk is accepted", want)
 		}
 		p.data, p.system = s.data, s.system
 		p.pressed(act)
-		if end := <-p.ends; end.String() != "restart" {
-			t.Errorf("%s: got %v, want a restart", want, end)
+		if end := (<-p.ends).String(); end != "restart" {
+			t.Errorf("%s: got %s, want a restart", want, end)
 		}
-		if left := s.file("system/" + jobName); !strings.Contains(left, want) {
-			t.Errorf("got the job %q, want %s", left, want)
+		if left := s.file("system/" + jobName); !strings.Contains(left, want) || !strings.Contains(left, "the reset button") {
+			t.Errorf("got the job %q, want %s by the button", left, want)
+		}
+		if !p.lights.refresh(time.Now()).Find {
+			t.Error("the lights do not answer the press")
+		}
+		lines := p.journal.Lines(0)
+		if len(lines) == 0 || !strings.Contains(lines[0].Text, "there is no data disk") {
+			t.Errorf("%s without a disk: got %v", want, lines)
 		}
 	}
+}
+
+// Two seconds open the page for a minute, and each press counts anew.
+func TestButtonOpensThePage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newInitProcess(InitOptions{})
+		p.state.init()
+		want := func(n int) {
+			t.Helper()
+			if got := p.state.snapshot().Press; got != n {
+				t.Errorf("got press %d, want %d", got, n)
+			}
+		}
+		want(0)
+		p.pressed(button.Short)
+		want(0)
+		p.pressed(button.Claim)
+		want(1)
+		time.Sleep(claimFor - time.Second)
+		p.pressed(button.Claim)
+		want(2)
+		time.Sleep(claimFor - time.Second)
+		want(2) // the first one's minute does not end the second's
+		time.Sleep(2 * time.Second)
+		want(0)
+	})
 }

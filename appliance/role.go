@@ -30,6 +30,7 @@ const (
 	ListenSubmissions = "submissions" // port 465, TLS from the first byte
 	ListenSubmission  = "submission"  // port 587, STARTTLS
 	ListenHTTPS       = "https"       // port 443, the admin page
+	ListenHealth      = "health"      // a unix socket on which PID 1 asks whether the page lives
 )
 
 // RoleInput is everything that a role gets from PID 1. A role opens nothing

@@ -34,14 +34,17 @@ type ServeOptions struct {
 	// it is missing.
 	DataDir string
 	// Socket is the path of the admin API; "" means relay/api.sock in DataDir.
-	Socket  string
+	Socket string
+	// Cage closes a cage around the whole process, for ever, once everything is
+	// open.
+	Cage    bool
 	Version string
 	Built   time.Time
 	Stdout  io.Writer    // what happens, for people
 	Log     *slog.Logger // nil discards
 }
 
-const serveUsage = `gatepost serve -config FILE -data DIR [-socket PATH]
+const serveUsage = `gatepost serve -config FILE -data DIR [-socket PATH] [-no-cage]
 
 Runs the mail machine and the admin page on this machine, until SIGTERM. The
 addresses to listen on are those of [listen] in the settings. The clock of the
@@ -52,6 +55,9 @@ read at the start.
   -data DIR      the folder for waiting mail, saved policies and certificates
   -socket PATH   the socket for gatepost queue, trace, policy and status
                  (without it DIR/relay/api.sock)
+  -no-cage       keep the rights that the process has; without it everything but
+                 DIR, the socket and the name servers' file is closed to it (see
+                 docs/sandbox.md)
 `
 
 // ServeCommand is the command "gatepost serve".
@@ -63,6 +69,7 @@ func ServeCommand(stamp InitOptions, args []string) error {
 	f.StringVar(&o.ConfigFile, "config", "", "")
 	f.StringVar(&o.DataDir, "data", "", "")
 	f.StringVar(&o.Socket, "socket", "", "")
+	noCage := f.Bool("no-cage", false, "")
 	switch err := f.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Print(serveUsage)
@@ -72,6 +79,7 @@ func ServeCommand(stamp InitOptions, args []string) error {
 	case f.NArg() > 0 || o.ConfigFile == "" || o.DataDir == "":
 		return cli.Usagef("serve needs -config FILE and -data DIR; see gatepost serve -h")
 	}
+	o.Cage = !*noCage
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -127,6 +135,11 @@ func Serve(ctx context.Context, o ServeOptions) error {
 			ln.Close() // those that no role has closed, because none was reached
 		}
 	}()
+	if o.Cage {
+		if err := closeHostCage(o); err != nil {
+			return err
+		}
+	}
 	host := newHostBox(o, c)
 	in := RoleInput{
 		Config: c, ConfigUse: string(health.ConfigFile), Watch: host.watch,

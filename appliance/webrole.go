@@ -2,7 +2,10 @@ package appliance
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"slices"
@@ -68,9 +71,24 @@ func runWeb(ctx context.Context, in RoleInput) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return srv.Serve(ctx, ln, keeper.TLSConfig()) })
+	if l, ok := in.Listeners[ListenHealth]; ok {
+		g.Go(func() error { return serveHealth(ctx, l, srv.Handler()) })
+	}
 	g.Go(func() error { return ended(ctx, in.Watch(ctx, box.set)) })
 	g.Go(func() error { coverAddresses(ctx, in, keeper, box); return nil })
 	return g.Wait()
+}
+
+// serveHealth serves the page on a socket that only PID 1 can open, until ctx is
+// done.
+func serveHealth(ctx context.Context, l net.Listener, h http.Handler) error {
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
+	stop := context.AfterFunc(ctx, func() { srv.Close() })
+	defer stop()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
 }
 
 // pageHosts are the names by which a browser may call the page.

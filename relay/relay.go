@@ -131,7 +131,8 @@ type Machine struct {
 	store *store.Store
 	queue *queue.Queue
 
-	server *smtpd.Server
+	server   *smtpd.Server
+	diskTest diskTest
 }
 
 // Folders and files inside Config.Data.
@@ -287,6 +288,7 @@ func (m *Machine) Run(ctx context.Context) error {
 	work.Go(func() error { m.watchNames(wctx); return nil })
 	if m.queue != nil {
 		work.Go(func() error { return named("queue", m.queue.Run(wctx)) })
+		work.Go(func() error { m.diskTest.run(wctx, m.cfg.Data); return nil })
 	}
 	err := work.Wait()
 	m.deliver.Close()

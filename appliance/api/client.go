@@ -62,6 +62,11 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return call[Status](ctx, c, "GET", "/v1/status", nil)
 }
 
+// SelfTest has the mail machine try itself.
+func (c *Client) SelfTest(ctx context.Context) (SelfTest, error) {
+	return call[SelfTest](ctx, c, "GET", "/v1/selftest", nil)
+}
+
 // Messages asks for a page of waiting mail.
 func (c *Client) Messages(ctx context.Context, q MessageQuery) (Messages, error) {
 	v := values("domain", q.Domain, "state", q.State, "from", q.From, "rcpt", q.Rcpt, "after", q.After)

@@ -23,6 +23,8 @@ func (f *fakeEngine) note(q any) { f.asked = append(f.asked, q) }
 
 func (f *fakeEngine) Status() Status { return someStatus }
 
+func (f *fakeEngine) SelfTest() SelfTest { return SelfTest{Policies: 3, Written: someStatus.Time} }
+
 func (f *fakeEngine) Messages(q MessageQuery) Messages {
 	f.note(q)
 	if q.After != "" || q.From != "" {

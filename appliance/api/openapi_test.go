@@ -194,7 +194,7 @@ func TestDescriptionTypes(t *testing.T) {
 	}
 	// Bodies by operation: what is sent and what comes back.
 	bodies := map[string][2]any{
-		"status": {nil, Status{}}, "messages": {nil, Messages{}}, "message": {nil, Detail{}},
+		"status": {nil, Status{}}, "selftest": {nil, SelfTest{}}, "messages": {nil, Messages{}}, "message": {nil, Detail{}},
 		"retry": {Retry{}, Retried{}}, "return": {Return{}, Action{}}, "delete": {Delete{}, Action{}},
 		"actions": {nil, Actions{}}, "undo": {nil, Undone{}},
 		"pauses": {nil, Pauses{}}, "pause": {Pause{}, Pauses{}}, "resume": {Pause{}, Pauses{}},

@@ -15,6 +15,8 @@ import (
 // domains may still be unknown.
 type Engine interface {
 	Status() Status
+	// SelfTest tries what mail needs, quickly, and changes nothing.
+	SelfTest() SelfTest
 	Messages(MessageQuery) Messages
 	Lookup(id string) (Message, bool)
 	// Open opens a message as it came in. ErrNotFound when it is gone.
@@ -105,6 +107,7 @@ func routes(e Engine) []route {
 	return []route{
 		{"GET", "/openapi.json", serveDescription},
 		{"GET", "/v1/status", answer(func(*http.Request) (Status, error) { return e.Status(), nil })},
+		{"GET", "/v1/selftest", answer(func(*http.Request) (SelfTest, error) { return e.SelfTest(), nil })},
 		{"GET", "/v1/messages", answer(func(r *http.Request) (Messages, error) {
 			q, err := messageQuery(r.URL.Query())
 			if err != nil {

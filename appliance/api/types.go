@@ -43,6 +43,14 @@ type Status struct {
 	Pauses []Pause `json:"pauses,omitempty"`
 }
 
+// SelfTest is what the mail machine finds when it tries itself. That it comes
+// says that the process is alive.
+type SelfTest struct {
+	Spool    string    `json:"spool,omitempty"`  // why mail could not be written now
+	Policies int       `json:"policies"`         // that can be looked up
+	Written  time.Time `json:"written,omitzero"` // of the last test that wrote to the disk
+}
+
 // Spool is the state of the message log.
 type Spool struct {
 	State     string `json:"state"`          // "ok", "missing", "failed" or "full"

@@ -17,12 +17,12 @@ import (
 // disk returns the first bytes of a file system with the given label and magic.
 func disk(label string, magic uint16) []byte {
 	b := make([]byte, superblockOffset+superblockSize)
-	binary.LittleEndian.PutUint16(b[superblockOffset+magicOffset:], magic)
-	copy(b[superblockOffset+labelOffset:superblockOffset+labelOffset+labelSize], label)
+	binary.LittleEndian.PutUint16(b[superblockOffset+atMagic:], magic)
+	copy(b[superblockOffset+atLabel:superblockOffset+atLabel+labelSize], label)
 	return b
 }
 
-func TestExt4Label(t *testing.T) {
+func TestSuperblock(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
 		data  []byte
@@ -36,20 +36,20 @@ func TestExt4Label(t *testing.T) {
 		{"too short", make([]byte, 1500), "", ErrNotExt4},
 		{"empty", nil, "", ErrNotExt4},
 	} {
-		label, err := Ext4Label(bytes.NewReader(tc.data))
-		if label != tc.label || !errors.Is(err, tc.err) {
-			t.Errorf("%s: got %q, %v; want %q, %v", tc.name, label, err, tc.label, tc.err)
+		sb, err := readSuperblock(bytes.NewReader(tc.data), superblockOffset)
+		if sb.label != tc.label || !errors.Is(err, tc.err) {
+			t.Errorf("%s: got %q, %v; want %q, %v", tc.name, sb.label, err, tc.label, tc.err)
 		}
 	}
 }
 
-func FuzzExt4Label(f *testing.F) {
+func FuzzSuperblock(f *testing.F) {
 	f.Add(disk("gpdata", ext4Magic))
 	f.Add([]byte("short"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		label, err := Ext4Label(bytes.NewReader(data))
-		if err != nil && label != "" || len(label) > labelSize || strings.Contains(label, "\x00") {
-			t.Errorf("got %q, %v", label, err)
+		sb, err := readSuperblock(bytes.NewReader(data), superblockOffset)
+		if err != nil && sb != (superblock{}) || len(sb.label) > labelSize || strings.Contains(sb.label, "\x00") || sb.bytes() < 0 {
+			t.Errorf("got %+v, %v", sb, err)
 		}
 	})
 }
@@ -92,15 +92,15 @@ func TestFindDisk(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			d := machine(t, tc.disks)
-			dev, others, err := d.Find(context.Background())
+			found, err := d.Find(context.Background())
 			if tc.err != "" {
 				if !errors.Is(err, ErrNoDataDisk) || !strings.Contains(err.Error(), tc.err) {
 					t.Errorf("error: got %v, want %q", err, tc.err)
 				}
 				return
 			}
-			if err != nil || dev != filepath.Join(d.Dev, tc.want) || len(others) != tc.others {
-				t.Errorf("got %q, %v, %v; want %q and %d others", dev, others, err, tc.want, tc.others)
+			if err != nil || found.Device != filepath.Join(d.Dev, tc.want) || len(found.Others) != tc.others {
+				t.Errorf("got %+v, %v; want %q and %d others", found, err, tc.want, tc.others)
 			}
 		})
 	}
@@ -110,21 +110,21 @@ func TestFindDiskWaitsForTheNode(t *testing.T) {
 	d := machine(t, map[string][]byte{"vda": make([]byte, 10)})
 	d.Wait = 20 * time.Second
 	time.AfterFunc(30*time.Millisecond, func() { addDisk(t, d, "vdb", disk(DataLabel, ext4Magic)) })
-	dev, _, err := d.Find(context.Background())
-	if err != nil || filepath.Base(dev) != "vdb" {
-		t.Errorf("got %q, %v; want vdb", dev, err)
+	found, err := d.Find(context.Background())
+	if err != nil || filepath.Base(found.Device) != "vdb" {
+		t.Errorf("got %+v, %v; want vdb", found, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	d = machine(t, nil)
 	d.Wait = time.Hour
-	if _, _, err := d.Find(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := d.Find(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("after cancel: got %v, want %v", err, context.Canceled)
 	}
 }
 
 func TestOpenStorageWithoutADisk(t *testing.T) {
-	s := OpenStorage(context.Background(), machine(t, nil), t.TempDir(), nil)
+	s := Opener{Find: machine(t, nil), Target: t.TempDir()}.Open(context.Background())
 	if s.OK || !s.Missing || s.Message == "" {
 		t.Errorf("got %+v, want missing with a message", s)
 	}

@@ -28,12 +28,24 @@ type DiskFinder struct {
 	Poll     time.Duration // how often to look, 0 means 50 ms
 }
 
-// Find returns the path of the node with the label. Nodes appear some time
-// after the module that drives them, so it looks again until Wait is over.
-// When several disks carry the label, the first by name is taken and the
-// others are returned too: the caller should say so. The error wraps
-// ErrNoDataDisk and names what was looked at.
-func (d DiskFinder) Find(ctx context.Context) (device string, others []string, err error) {
+// Found is what a DiskFinder has found.
+type Found struct {
+	// Device is the node of the data file system, or of the partition where
+	// it should be.
+	Device string
+	// Disk is the node of the disk whose data partition Device is; "" when
+	// Device is known by its label alone, as a disk without partitions is.
+	Disk   string
+	Others []string // nodes that could be meant as well, by name
+}
+
+// Find looks for the data disk: the data partition of a disk with our partition
+// table, whatever is on it, else a file system with the label. Nodes appear
+// some time after the module that drives them, so it looks again until Wait is
+// over. When there are several, the first by name is taken and the others are
+// returned too: the caller should say so. The error wraps ErrNoDataDisk and
+// names what was looked at.
+func (d DiskFinder) Find(ctx context.Context) (Found, error) {
 	poll := d.Poll
 	if poll <= 0 {
 		poll = 50 * time.Millisecond
@@ -44,14 +56,14 @@ func (d DiskFinder) Find(ctx context.Context) (device string, others []string, e
 	defer tick.Stop()
 	for {
 		found, seen := d.look()
-		if len(found) > 0 {
-			return found[0], found[1:], nil
+		if found.Device != "" {
+			return found, nil
 		}
 		select {
 		case <-ctx.Done():
-			return "", nil, ctx.Err()
+			return Found{}, ctx.Err()
 		case <-deadline.C:
-			return "", nil, noDisk(d.Label, seen)
+			return Found{}, noDisk(d.Label, seen)
 		case <-tick.C:
 		}
 	}
@@ -64,11 +76,44 @@ func noDisk(label string, seen []string) error {
 	return fmt.Errorf("%w: none of %s holds a file system with the label %q", ErrNoDataDisk, strings.Join(seen, ", "), label)
 }
 
-// look returns the nodes that carry the label and all that were looked at.
-func (d DiskFinder) look() (found, seen []string) {
-	entries, err := os.ReadDir(d.SysBlock)
+// look returns what is there now, and the names of all nodes that were looked
+// at.
+func (d DiskFinder) look() (found Found, seen []string) {
+	var parts, labelled []string
+	disks := map[string]string{} // the disk of each of parts
+	for _, name := range blockDevices(d.SysBlock) {
+		// The kernel writes "!" for the slash of a node in a folder.
+		path := filepath.Join(d.Dev, strings.ReplaceAll(name, "!", "/"))
+		label, err := labelOf(path)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // the node is not there yet
+		}
+		seen = append(seen, name)
+		if err == nil && label == d.Label {
+			labelled = append(labelled, path)
+		}
+		if node := dataNode(path); node != "" {
+			parts = append(parts, node)
+			disks[node] = path
+		}
+	}
+	all := parts
+	for _, path := range labelled {
+		if disks[path] == "" {
+			all = append(all, path)
+		}
+	}
+	if len(all) == 0 {
+		return Found{}, seen
+	}
+	return Found{Device: all[0], Disk: disks[all[0]], Others: all[1:]}, seen
+}
+
+// blockDevices lists the names of the devices that could hold the data.
+func blockDevices(sysBlock string) []string {
+	entries, err := os.ReadDir(sysBlock)
 	if err != nil {
-		return nil, nil
+		return nil
 	}
 	var names []string
 	for _, e := range entries {
@@ -77,19 +122,28 @@ func (d DiskFinder) look() (found, seen []string) {
 		}
 	}
 	slices.Sort(names)
-	for _, name := range names {
-		// The kernel writes "!" for the slash of a node in a folder.
-		path := filepath.Join(d.Dev, strings.ReplaceAll(name, "!", "/"))
-		label, err := ext4LabelOf(path)
-		if errors.Is(err, os.ErrNotExist) {
-			continue // the node is not there yet
-		}
-		seen = append(seen, name)
-		if err == nil && label == d.Label {
-			found = append(found, path)
-		}
+	return names
+}
+
+// dataNode is the node of the data partition of a disk with our table, "" when
+// the disk has another table or none, or when the node is not there yet. Of a
+// disk whose primary table is damaged the kernel makes no node before it is
+// mended.
+func dataNode(disk string) string {
+	f, err := os.Open(disk)
+	if err != nil {
+		return ""
 	}
-	return found, seen
+	defer f.Close()
+	t, _, err := tableOf(f)
+	if err != nil {
+		return ""
+	}
+	node := partitionNode(disk, dataPartition.Number)
+	if _, err := os.Stat(node); err != nil && !t.FromBackup {
+		return ""
+	}
+	return node
 }
 
 // uninteresting names devices that never hold the data: memory disks, loops,

@@ -7,6 +7,7 @@
 // and returns an error that the caller prints: nothing here ends the process.
 // The order of the steps is the business of package appliance.
 //
-// It formats no disk, repairs no file system, and uses no os/exec: in PID 1
+// It formats no disk but a data partition of ours that is empty or that an
+// administrator has given up, repairs no file system, and uses no os/exec: in PID 1
 // there is one reaper, and it takes the exit status of every process.
 package boot

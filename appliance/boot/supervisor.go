@@ -43,6 +43,8 @@ type RoleState struct {
 	Since    time.Time // of the current run, or of its end
 	Restarts int
 	LastExit string // "" before the first end
+	// Next is when the role is started again after a crash; zero means at once.
+	Next time.Time
 }
 
 // Supervisor keeps roles running.
@@ -63,6 +65,7 @@ type Supervisor struct {
 	mu     sync.Mutex
 	states map[string]RoleState
 	again  map[string]chan struct{} // wishes of Restart
+	killed map[int]string           // reasons of Kill, by pid
 }
 
 // States returns the state of every role, by name.
@@ -102,6 +105,35 @@ func (s *Supervisor) Restart(role string) {
 	}
 }
 
+// Kill ends a run of a role that hangs, at once; the reason is told as that of its
+// end, which counts as a crash. It does nothing when that run has ended.
+func (s *Supervisor) Kill(pid int, reason string) {
+	s.mu.Lock()
+	running := false
+	for _, st := range s.states {
+		running = running || st.Up && st.PID == pid
+	}
+	if running {
+		if s.killed == nil {
+			s.killed = map[int]string{}
+		}
+		s.killed[pid] = reason
+	}
+	s.mu.Unlock()
+	if running {
+		s.Reaper.Signal(pid, syscall.SIGKILL)
+	}
+}
+
+// killedFor takes the reason of Kill for a run, "" when there was none.
+func (s *Supervisor) killedFor(pid int) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	reason := s.killed[pid]
+	delete(s.killed, pid)
+	return reason
+}
+
 func (s *Supervisor) wish(role string) chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,7 +156,7 @@ func (s *Supervisor) Run(ctx context.Context, role Role) error {
 		reason, asked := s.once(ctx, role)
 		ended := time.Now()
 		s.update(role.Name, func(st *RoleState) {
-			st.Up, st.PID, st.Since = false, 0, ended
+			st.Up, st.PID, st.Since, st.Next = false, 0, ended, time.Time{}
 			if !asked {
 				st.LastExit = reason
 			}
@@ -136,6 +168,7 @@ func (s *Supervisor) Run(ctx context.Context, role Role) error {
 			continue
 		}
 		pause, tooMany := ladder.Crash(started, ended)
+		s.update(role.Name, func(st *RoleState) { st.Next = ended.Add(pause) })
 		if s.Crashed != nil {
 			s.Crashed(role.Name, reason, pause, tooMany)
 		}
@@ -156,10 +189,15 @@ func (s *Supervisor) once(ctx context.Context, role Role) (reason string, asked 
 	if err != nil {
 		return "could not be started: " + err.Error(), false
 	}
-	s.update(role.Name, func(st *RoleState) { st.Up, st.PID, st.Since = true, pid, time.Now() })
+	s.update(role.Name, func(st *RoleState) {
+		st.Up, st.PID, st.Since, st.Next = true, pid, time.Now(), time.Time{}
+	})
+	defer s.killedFor(pid)
 	select {
 	case status := <-exit:
-		reason = exitText(status)
+		if reason = s.killedFor(pid); reason == "" {
+			reason = exitText(status)
+		}
 	case <-s.wish(role.Name):
 		reason, asked = s.stop(pid, exit), true
 	case <-ctx.Done():

@@ -42,6 +42,10 @@ type Conditions struct {
 
 	RelayUp bool
 	WebUp   bool
+	// RelayTrouble and WebTrouble are what their self-tests have found, "" when
+	// all is well.
+	RelayTrouble, WebTrouble string
+	Restarted                string // why the box restarted itself lately, "" when it did not
 
 	Held           int           // messages held for safety
 	Waiting        int           // messages waiting for a normal retry
@@ -106,6 +110,8 @@ const (
 	NoNetworkID      = "no-network"
 	DNSBrokenID      = "dns-broken"
 	ClockWrongID     = "clock-wrong"
+	RestartedID      = "restarted"
+	SelfTestID       = "self-test"
 	RelayDownID      = "relay-down"
 	WebDownID        = "web-down"
 	HeldMailID       = "held-mail"
@@ -239,6 +245,14 @@ func Judge(c Conditions, noNetwork time.Duration) State {
 	}
 	if c.Config == ConfigLastGood {
 		add(ConfigLastGoodID, Look, RowRolledBack, "error", c.ConfigError)
+	}
+	if c.Restarted != "" {
+		add(RestartedID, Look, RowRolledBack, "detail", c.Restarted)
+	}
+	for _, trouble := range []string{c.RelayTrouble, c.WebTrouble} {
+		if trouble != "" && !c.Booting {
+			add(SelfTestID, Look, RowRolledBack, "detail", trouble)
+		}
 	}
 	if !c.WebUp && !c.Booting {
 		add(WebDownID, Look, RowRolledBack)

@@ -8,16 +8,18 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+
+	"gatepost/appliance/cable"
 )
 
 // Two real kernels on a cable: who has an address, and who takes it.
 func TestARPOverACable(t *testing.T) {
-	if !inOwnNetwork(t) {
+	if !cable.Alone(t) {
 		return
 	}
 	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
 	defer stop()
-	o := cable(t)
+	o := cable.Lay(t, "192.168.77.1/24")
 	k := Netlink{}
 	links, err := k.Links()
 	if err != nil {
@@ -28,7 +30,7 @@ func TestARPOverACable(t *testing.T) {
 		t.Fatal(err)
 	}
 	var they Link
-	o.there(func() error {
+	o.There(func() error {
 		l, err := netlink.LinkByName("lan0")
 		if err == nil {
 			they = Link{Name: "lan0", Index: l.Attrs().Index, MAC: l.Attrs().HardwareAddr}
@@ -69,7 +71,7 @@ func TestARPOverACable(t *testing.T) {
 	}
 	claim := func() net.HardwareAddr {
 		var answer net.HardwareAddr
-		o.there(func() error {
+		o.There(func() error {
 			c, err := openARP(ctx, they, ours)
 			if err != nil {
 				return err
@@ -109,10 +111,10 @@ func TestARPOverACable(t *testing.T) {
 }
 
 func TestSysctls(t *testing.T) {
-	if !inOwnNetwork(t) {
+	if !cable.Alone(t) {
 		return
 	}
-	cable(t)
+	cable.Lay(t)
 	k := Netlink{}
 	links, _ := k.Links()
 	us, _ := pick(links, 0)

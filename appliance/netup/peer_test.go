@@ -9,50 +9,20 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
+
+	"gatepost/appliance/cable"
 )
 
-// inOwnNetwork runs the test again as a process in a network of its own, so
-// that all its threads are there, and is true in that process.
-func inOwnNetwork(t *testing.T) bool {
-	t.Helper()
-	const mark = "GATEPOST_OWN_NETWORK"
-	if os.Getenv(mark) != "" {
-		return true
-	}
-	if os.Getuid() != 0 {
-		t.Skip("NOT TESTED: a network of its own needs root")
-	}
-	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1")
-	cmd.Env = append(os.Environ(), mark+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
-	out, err := cmd.CombinedOutput()
-	if err != nil && !bytes.Contains(out, []byte("=== RUN")) {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("no network namespace may be made here: %v", err)
-		}
-		t.Skipf("NOT TESTED: no network namespace may be made here: %v", err)
-	}
-	t.Logf("%s", out)
-	if err != nil {
-		t.Error(err)
-	}
-	return false
-}
-
-// office is the other end of the cable: a namespace with dnsmasq in it.
+// office is the other end of the cable, with dnsmasq.
 type office struct {
-	t   *testing.T
-	fd  int
+	*cable.Cable
 	dir string
 	cmd *exec.Cmd
 	mu  sync.Mutex
@@ -74,70 +44,9 @@ func (o *office) said() string {
 	return s
 }
 
-// there runs f in the namespace of the office. The thread is thrown away.
-func (o *office) there(f func() error) {
-	o.t.Helper()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		if err := unix.Setns(o.fd, unix.CLONE_NEWNET); err != nil {
-			done <- err
-			return
-		}
-		done <- f()
-	}()
-	if err := <-done; err != nil {
-		o.t.Fatal(err)
-	}
-}
-
-// cable makes an office at the end lan0 of a cable whose other end is wan0.
-func cable(t *testing.T) *office {
-	t.Helper()
-	o := &office{t: t, dir: t.TempDir()}
-	made := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		if err == nil {
-			o.fd, err = unix.Open(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		}
-		made <- err
-	}()
-	if err := <-made; err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(o.fd) })
-	if err := Loopback(); err != nil {
-		t.Fatal(err)
-	}
-	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "wan0"}, PeerName: "lan0", PeerNamespace: netlink.NsFd(o.fd)}); err != nil {
-		t.Fatal(err)
-	}
-	o.there(func() error {
-		lan0, err := netlink.LinkByName("lan0")
-		if err != nil {
-			return err
-		}
-		for _, a := range []string{"192.168.77.1/24", "2001:db8:77::1/64"} {
-			p := netip.MustParsePrefix(a)
-			addr := &netlink.Addr{IPNet: ipNet(p)}
-			if p.Addr().Is6() {
-				addr.Flags = unix.IFA_F_NODAD
-			}
-			if err := netlink.AddrAdd(lan0, addr); err != nil {
-				return err
-			}
-		}
-		return netlink.LinkSetUp(lan0)
-	})
-	return o
-}
-
 // serve starts dnsmasq, which gives the one address first.
 func (o *office) serve(first string) {
-	o.t.Helper()
-	o.there(func() error {
+	o.There(func() error {
 		o.cmd = exec.Command("dnsmasq", "--conf-file=/dev/null", "--keep-in-foreground", "--log-facility=-", "--log-dhcp", "--user=root",
 			"--port=0", "--interface=lan0", "--bind-interfaces", "--no-ping", "--dhcp-authoritative", "--pid-file=",
 			"--dhcp-leasefile="+filepath.Join(o.dir, "leases"), "--domain=office.example",
@@ -159,16 +68,11 @@ func (o *office) stop() {
 // TestPeerDnsmasq holds the whole life against a server that others wrote:
 // Debian's dnsmasq, for DHCP and for IPv6.
 func TestPeerDnsmasq(t *testing.T) {
-	if _, err := exec.LookPath("dnsmasq"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("%v (Debian package dnsmasq-base)", err)
-		}
-		t.Skipf("NOT TESTED: %v (Debian package dnsmasq-base)", err)
-	}
-	if !inOwnNetwork(t) {
+	cable.Program(t, "dnsmasq", "dnsmasq-base")
+	if !cable.Alone(t) {
 		return
 	}
-	o := cable(t)
+	o := &office{Cable: cable.Lay(t, "192.168.77.1/24", "2001:db8:77::1/64"), dir: t.TempDir()}
 	o.serve("192.168.77.50")
 	defer func() {
 		o.stop()
@@ -248,25 +152,13 @@ func TestPeerDnsmasq(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lan := func(up bool) {
-		o.there(func() error {
-			lan0, err := netlink.LinkByName("lan0")
-			if err != nil {
-				return err
-			}
-			if up {
-				return netlink.LinkSetUp(lan0)
-			}
-			return netlink.LinkSetDown(lan0)
-		})
-	}
-	lan(false)
+	o.Plug(false)
 	await("no link", func(s State) bool { return s.Kind == NoLink })
 	for len(leases) > 0 {
 		<-leases
 	}
 	o.said()
-	lan(true)
+	o.Plug(true)
 	await("confirmed", func(s State) bool { return s.Kind == Up })
 	awaitLease()
 	if log := o.said(); strings.Contains(log, "DHCPDISCOVER") || !strings.Contains(log, "DHCPACK") {

@@ -67,12 +67,16 @@ func calls(r Rules, pid uint32) []call {
 	if r.Dial {
 		families = append(families, unix.AF_INET, unix.AF_INET6)
 	}
+	kinds := []uint32{unix.SOCK_STREAM, unix.SOCK_DGRAM}
+	if r.Interfaces {
+		families, kinds = append(families, unix.AF_NETLINK), append(kinds, unix.SOCK_RAW)
+	}
 	list = append(list, call{unix.SYS_SOCKET, []test{
 		is(0, families...),
-		{arg: 1, mask: typeMask, any: []uint32{unix.SOCK_STREAM, unix.SOCK_DGRAM}},
+		{arg: 1, mask: typeMask, any: kinds},
 		is(2, 0, unix.IPPROTO_TCP, unix.IPPROTO_UDP),
 	}})
-	if r.Dial || len(r.Sockets) > 0 {
+	if r.Dial || r.Interfaces || len(r.Sockets) > 0 {
 		list = append(list, call{nr: unix.SYS_BIND}, call{nr: unix.SYS_LISTEN})
 	}
 	return list

@@ -24,6 +24,10 @@ type Rules struct {
 	// Dial allows internet sockets, TCP and UDP. Without it only unix sockets
 	// can be opened, and connections come from listeners that are open already.
 	Dial bool
+	// Interfaces allows to ask for the addresses of this machine (netlink).
+	// The filter then no longer refuses raw internet sockets; the missing
+	// capability does.
+	Interfaces bool
 	// Threads bounds the threads of this process's user; 0 sets no bound. It
 	// has no effect on root.
 	Threads uint64

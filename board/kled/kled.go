@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
 	"strconv"
 	"strings"
@@ -49,6 +50,7 @@ const dimmest = 16
 type Light struct {
 	name, dir string
 	files     Files
+	own       *os.Root // the LED's folder; nil where files are no *os.Root
 	max       int
 	idle      string // trigger while it is dark
 	trigger   string // in force; "" when not known
@@ -77,24 +79,46 @@ func Open(files Files, l board.Light) (Opened, error) {
 		return nil, fmt.Errorf("kled: light %s: %q is no name of an LED", l.Name, l.LED)
 	}
 	o := &Light{name: l.LED, dir: path.Join(folder, l.LED), files: files, idle: triggerNone}
-	text, err := files.ReadFile(path.Join(o.dir, "max_brightness"))
+	if root, ok := files.(*os.Root); ok {
+		// The way to an LED leads through links. It is gone once, and not for
+		// each write.
+		own, err := root.OpenRoot(o.dir)
+		if err != nil {
+			return nil, fmt.Errorf("kled: LED %s: %w", l.LED, err)
+		}
+		o.own, o.files, o.dir = own, own, "."
+	}
+	opened, err := o.open(l.Name == board.Alert)
 	if err != nil {
-		return nil, fmt.Errorf("kled: LED %s: %w", l.LED, err)
+		err = fmt.Errorf("kled: LED %s: %w", l.LED, err)
+		if o.own != nil {
+			err = errors.Join(err, o.own.Close())
+		}
+		return nil, err
 	}
-	if o.max, err = strconv.Atoi(strings.TrimSpace(string(text))); err != nil || o.max < 1 {
-		return nil, fmt.Errorf("kled: LED %s: max_brightness is %q", l.LED, text)
+	return opened, nil
+}
+
+// open learns what the LED can do and darkens it.
+func (l *Light) open(alarm bool) (Opened, error) {
+	text, err := l.files.ReadFile(path.Join(l.dir, "max_brightness"))
+	if err != nil {
+		return nil, err
 	}
-	has := o.triggers()
-	if l.Name == board.Alert && has[triggerPanic] {
-		o.idle = triggerPanic
+	if l.max, err = strconv.Atoi(strings.TrimSpace(string(text))); err != nil || l.max < 1 {
+		return nil, fmt.Errorf("max_brightness is %q", text)
 	}
-	if err := o.Set(led.Level{}); err != nil {
+	has := l.triggers()
+	if alarm && has[triggerPanic] {
+		l.idle = triggerPanic
+	}
+	if err := l.Set(led.Level{}); err != nil {
 		return nil, err
 	}
 	if has[triggerPattern] {
-		return Played{o}, nil
+		return Played{l}, nil
 	}
-	return o, nil
+	return l, nil
 }
 
 // Panic lets the kernel blink an LED when it has died, and leaves it to the
@@ -141,7 +165,11 @@ func (l *Light) Set(level led.Level) error {
 // Close switches the light off and leaves it to nobody.
 func (l *Light) Close() error {
 	l.idle = triggerNone
-	return l.Set(led.Level{})
+	err := l.Set(led.Level{})
+	if l.own != nil {
+		err = errors.Join(err, l.own.Close())
+	}
+	return err
 }
 
 // Schedule lets the kernel play steps once and be dark then.

@@ -90,18 +90,22 @@ type office struct {
 
 // setup is what differs between the tests' boxes.
 type setup struct {
-	World  lab.World
-	Config []byte // config.toml; nil: the lab's
-	Disk   string // an existing disk; "" makes one
-	NoDisk bool
-	Image  string // folder of the image; "": the release's
-	Size   int64
-	CA     *lab.CA
-	Time   time.Time
+	World          lab.World
+	Config         []byte // config.toml; nil: the lab's
+	Disk           string // an existing disk; "" makes one
+	NoDisk         bool
+	Image          string // folder of the image; "": the release's
+	Size           int64
+	CA             *lab.CA
+	Time           time.Time
+	Firmware, Vars string // of qemu.Config
+	MemoryMB       int
 	// Prepare is called before the guest starts.
 	Prepare func(*lab.Lab)
-	Board   string // of qemu.Config
-	DTB     string // of qemu.Config
+	Append  string   // of qemu.Config
+	Extra   []string // of qemu.Config
+	Board   string   // of qemu.Config
+	DTB     string   // of qemu.Config
 }
 
 // e2eRetry is the guest's schedule: often, so that the test is short.
@@ -142,7 +146,8 @@ func boot(t *testing.T, s setup) *office {
 		lights = raspiLights
 	}
 	r, err := startRig(ctx, rigConfig{
-		Image: s.Image, Board: s.Board, DTB: s.DTB, Disk: s.Disk, CA: s.CA, World: s.World, Time: s.Time, Prepare: s.Prepare,
+		Firmware: s.Firmware, Vars: s.Vars, MemoryMB: s.MemoryMB,
+		Image: s.Image, Board: s.Board, DTB: s.DTB, Append: s.Append, Extra: s.Extra, Disk: s.Disk, CA: s.CA, World: s.World, Time: s.Time, Prepare: s.Prepare,
 		OnLine: func(l qemu.Line) {
 			mu.Lock()
 			defer mu.Unlock()

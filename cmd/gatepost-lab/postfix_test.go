@@ -48,8 +48,8 @@ func TestPostfixSends(t *testing.T) {
 	if v := g.await(w.ctx, "sales@good.example"); v.Outcome != verdict.Delivered || v.Protection != verdict.Verified {
 		t.Errorf("got %s, %s", v.Outcome, v.Protection)
 	}
-	if !strings.Contains(p.Log(), "TLS connection established to 127.0.0.1") {
-		t.Error("Postfix did not use STARTTLS")
+	if _, err := p.WaitLog(w.ctx, "TLS connection established to 127.0.0.1", 1); err != nil {
+		t.Error("Postfix did not use STARTTLS:", err)
 	}
 }
 
@@ -125,8 +125,8 @@ func TestPostfixInside(t *testing.T) {
 			t.Errorf("%s: %d messages, %v", box, len(mails), err)
 		}
 	}
-	if n := strings.Count(p.Log(), "nobody@inner.example>: Recipient address rejected"); n != 1 {
-		t.Errorf("Postfix was asked %d times for the unknown user, want once", n)
+	if n, err := p.WaitLog(w.ctx, "nobody@inner.example>: Recipient address rejected", 1); n != 1 {
+		t.Errorf("Postfix was asked %d times for the unknown user, want once: %v", n, err)
 	}
 	// While the server is away mail for its users waits instead of being refused.
 	if err := p.Stop(); err != nil {

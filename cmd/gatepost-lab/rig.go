@@ -27,14 +27,18 @@ type rigConfig struct {
 	Disk  string // data disk, "" for none
 	NBD   string // socket of the data disk's server, in place of Disk
 	// Off leaves the guest switched off until SwitchOn.
-	Off   bool
-	CA    *lab.CA
-	World lab.World
+	Off bool
+	// Firmware and Vars are of qemu.Config: the disk is started by them.
+	Firmware, Vars string
+	CA             *lab.CA
+	World          lab.World
 	// OfficeSends lets the office's machines send by themselves.
 	OfficeSends bool
 	Events      func(lab.Event)
 	Mail        func(lab.Mail)
 	OnLine      func(qemu.Line)
+	Append      string   // of qemu.Config
+	Extra       []string // of qemu.Config
 	MemoryMB    int
 	Time        time.Time // the guest's clock at the start; zero: the host's
 	Pcap        io.Writer // nil: no capture
@@ -121,7 +125,7 @@ func startRig(ctx context.Context, c rigConfig) (*rig, error) {
 	g.Go(func() error { return r.Wire.Run(gctx, ln) })
 	g.Go(func() error { return r.Lab.Run(gctx) })
 	r.boot = qemu.Config{
-		Board: c.Board, DTB: c.DTB,
+		Board: c.Board, DTB: c.DTB, Append: c.Append, Extra: c.Extra, Firmware: c.Firmware, Vars: c.Vars,
 		Kernel: filepath.Join(c.Image, image.KernelName), Initrd: filepath.Join(c.Image, image.InitrdName),
 		MemoryMB: c.MemoryMB, Network: socket, Disk: c.Disk, NBD: c.NBD, Time: c.Time, OnLine: c.OnLine,
 	}

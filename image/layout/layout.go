@@ -48,7 +48,12 @@ const (
 	// SlotA is what the firmware starts by itself; SlotB is the updater's.
 	SlotA = "EFI/BOOT/BOOTAA64.EFI"
 	SlotB = "EFI/gatepost/b.efi"
-	// Provision is a config.toml that somebody puts there before the first
-	// start; the box takes it over and renames it.
-	Provision = "gatepost.toml"
+	// Provision is a config.toml that somebody puts there for a box that has
+	// no settings yet; ProvisionReplace takes the place of those it has. The box
+	// takes them over at its next start and adds ProvisionUsed to the name, or
+	// writes what is wrong with them into ProvisionErrors.
+	Provision        = "gatepost.toml"
+	ProvisionReplace = "gatepost-replace.toml"
+	ProvisionUsed    = ".used"
+	ProvisionErrors  = "gatepost.errors.txt"
 )

@@ -28,8 +28,14 @@ type Config struct {
 	// DTB is the path of a device tree in place of the machine's own. The
 	// Raspi3B has none of its own.
 	DTB string
-	// Kernel and Initrd are the paths of the image's artefacts.
+	// Kernel and Initrd are the paths of the image's artefacts. They are not
+	// used when Firmware is set.
 	Kernel, Initrd string
+	// Firmware is the path of an UEFI firmware, which starts what is on Disk,
+	// and Vars that of its variables, a file that the machine writes. The
+	// kernel then gets the command line that its UKI holds. Such a machine
+	// needs 256 MB.
+	Firmware, Vars string
 	// Append is the kernel's command line; "" means DefaultAppend. Without
 	// panic=N a kernel that panics stands still for ever; with cma=0 it does
 	// not complain that 64 MB of a small memory are too much to set aside.
@@ -69,9 +75,28 @@ const maxSocketPath = 107
 // check reports a Config that QEMU could only answer with a riddle.
 func (c Config) check() error {
 	for _, file := range []struct{ what, path string }{
-		{"kernel", c.Kernel}, {"initrd", c.Initrd}, {"disk", c.Disk}, {"network", c.Network}, {"nbd", c.NBD}, {"device tree", c.DTB},
+		{"kernel", c.Kernel},
+		{"initrd", c.Initrd},
+		{"disk", c.Disk},
+		{"network", c.Network},
+		{"nbd", c.NBD},
+		{"device tree", c.DTB},
+		{"firmware", c.Firmware},
+		{"variables of the firmware", c.Vars},
 	} {
-		mayLack := file.what == "disk" || file.what == "nbd" || file.what == "network" || file.what == "device tree" && c.Board == ""
+		var mayLack bool
+		switch file.what {
+		case "network", "nbd", "firmware":
+			mayLack = true
+		case "disk":
+			mayLack = c.Firmware == "" || c.NBD != ""
+		case "variables of the firmware":
+			mayLack = c.Firmware == ""
+		case "kernel", "initrd":
+			mayLack = c.Firmware != ""
+		case "device tree":
+			mayLack = c.Board == ""
+		}
 		switch {
 		case file.path == "" && mayLack:
 			continue
@@ -130,7 +155,13 @@ func (c Config) args() []string {
 		"-chardev", "stdio,id=console,signal=off",
 		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d", qmpFD), "-mon", "chardev=qmp,mode=control",
 		"-chardev", fmt.Sprintf("socket,id=qtest,fd=%d", qtestFD), "-qtest", "chardev:qtest", "-qtest-log", "/dev/null",
-		"-kernel", c.Kernel, "-initrd", c.Initrd, "-append", c.Append,
+	}
+	if c.Firmware == "" {
+		args = append(args, "-kernel", c.Kernel, "-initrd", c.Initrd, "-append", c.Append)
+	} else {
+		args = append(args,
+			"-drive", "if=pflash,format=raw,readonly=on,file="+c.Firmware,
+			"-drive", "if=pflash,format=raw,file="+c.Vars)
 	}
 	if c.Network != "" {
 		args = append(args, "-netdev", "stream,id=n0,server=off,addr.type=unix,addr.path="+c.Network)

@@ -12,6 +12,9 @@ func (l *Log) commit(batch []*request) {
 	if len(batch) == 0 {
 		return
 	}
+	now := time.Now()
+	l.began.Store(&now)
+	defer l.began.Store(nil)
 	if !l.retryAt.IsZero() && time.Until(l.retryAt) > 0 {
 		finish(batch, l.pauseErr)
 		return

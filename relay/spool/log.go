@@ -3,6 +3,7 @@ package spool
 import (
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gatepost/relay/event"
@@ -55,6 +56,8 @@ type Log struct {
 	// committer after a token in wake. Only that one touches the fields at
 	// the end.
 	leading bool
+
+	began atomic.Pointer[time.Time] // of the commit that goes on
 
 	wake    chan struct{} // the committer leads now
 	compact chan struct{} // the compactor should look

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,6 +44,9 @@ func TestMain(m *testing.M) {
 // started is what this binary says when an attacker could start it.
 const started = "a second program was started"
 
+// none is an empty set of capabilities, as the kernel prints it.
+const none = "0000000000000000"
+
 func attacker(text string) int {
 	var o order
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
@@ -50,12 +54,32 @@ func attacker(text string) int {
 		return 2
 	}
 	if o.Closed {
+		// Opened before, read in the cage.
+		status, err := os.Open("/proc/thread-self/status")
+		if err != nil {
+			fmt.Println(err)
+			return 2
+		}
+		defer status.Close()
 		report, err := sandbox.Enter(o.Rules)
 		if err != nil {
 			fmt.Println("the cage could not be closed:", err)
 			return 2
 		}
 		fmt.Println("cage:", report)
+		text, _ := io.ReadAll(status)
+		for _, want := range []string{
+			"CapInh:\t" + none, "CapPrm:\t" + none, "CapEff:\t" + none, "CapAmb:\t" + none, "NoNewPrivs:\t1", "Seccomp:\t2",
+		} {
+			if !strings.Contains(string(text), want) {
+				fmt.Printf("the kernel does not say %q:\n%s", want, text)
+				return 2
+			}
+		}
+		if os.Getuid() == 0 && !strings.Contains(string(text), "CapBnd:\t"+none) {
+			fmt.Printf("root can get a capability back:\n%s", text)
+			return 2
+		}
 	}
 	if o.Program != "" {
 		for _, a := range Programs(o.Target) {

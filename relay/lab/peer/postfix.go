@@ -301,6 +301,24 @@ func (p *Postfix) WaitMail(ctx context.Context, mailbox string, n int) ([][]byte
 	}
 }
 
+// WaitLog waits until the log holds text at least n times, and returns how often
+// it does: what happened is logged by another process, a moment later.
+func (p *Postfix) WaitLog(ctx context.Context, text string, n int) (int, error) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		got := strings.Count(p.Log(), text)
+		if got >= n {
+			return got, nil
+		}
+		select {
+		case <-ctx.Done():
+			return got, fmt.Errorf("the log holds %q %d times, not %d: %w", text, got, n, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
 // Stop ends every process of the instance and removes its folder. A second
 // call does nothing.
 func (p *Postfix) Stop() error {

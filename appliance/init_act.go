@@ -137,7 +137,10 @@ func (p *initProcess) tellSettings() (control.Answer, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return control.Answer{Settings: text, Hash: config.Hash(f.config), Use: string(f.use), Trial: p.waiting.shown()}, nil
+	return control.Answer{
+		Settings: text, Hash: config.Hash(f.config), Use: string(f.use), Trial: p.waiting.shown(),
+		Erasable: !p.storage.OK && p.storage.Erasable,
+	}, nil
 }
 
 // pageAfter is where the page will be with these settings, "" when that cannot

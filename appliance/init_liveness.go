@@ -83,6 +83,10 @@ func (v *vitals) trouble(role string) string {
 // restarts when this process hangs.
 func (p *initProcess) armWatchdog(life context.Context) {
 	p.vitals.enter(func(ph *liveness.Phase) { ph.Booted = p.started })
+	if boot.Asked("/proc/cmdline", noWatchdog) {
+		p.say("watchdog: left alone, as the kernel's command line says")
+		return
+	}
 	choice, err := watchdog.Choose(os.DirFS("/sys/class/watchdog"))
 	if err != nil {
 		p.note("watchdog: %v", err)
@@ -133,6 +137,10 @@ func (p *initProcess) watchdogHungry(why string) {
 		return writeCrashes(p.system, crashes{InARow: c.InARow + 1, Reason: watchdogDid + why})
 	})
 }
+
+// noWatchdog on the kernel's command line leaves the watchdog alone: on a board
+// whose watchdog resets at once, and to look into a box that does not come up.
+const noWatchdog = "gatepost.watchdog=off"
 
 // watchdogDid begins the reason of a restart by the watchdog.
 const watchdogDid = "the watchdog restarted the box: "
@@ -260,7 +268,8 @@ func askGreeting(ctx context.Context, addr string) error {
 	return nil
 }
 
-// askPage wants any page of the box's own: one that asks for a login will do.
+// askPage wants any page of the box's own: one that asks for a login will do,
+// and so does the one that says why nobody can log in (503).
 func askPage(ctx context.Context, client *http.Client, url string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -271,7 +280,7 @@ func askPage(ctx context.Context, client *http.Client, url string) error {
 		return err
 	}
 	resp.Body.Close()
-	if resp.StatusCode >= http.StatusInternalServerError {
+	if resp.StatusCode >= http.StatusInternalServerError && resp.StatusCode != http.StatusServiceUnavailable {
 		return liveness.Fault("the page answers with " + resp.Status)
 	}
 	return nil

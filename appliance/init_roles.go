@@ -108,6 +108,7 @@ func (p *initProcess) handover(role string) handover {
 	}
 	if p.data == nil {
 		h.DataDir, h.Volatile = filepath.Join(volatileDir, role), true
+		h.Erasable = p.storage.Erasable
 	}
 	return h
 }

@@ -32,7 +32,7 @@ func (p pageSystem) ask(ctx context.Context, r control.Request, by webui.Person)
 // Settings implements webui.SystemBackend.
 func (p pageSystem) Settings(ctx context.Context) (webui.Settings, error) {
 	a, err := p.ask(ctx, control.Request{Op: control.OpSettings}, webui.Person{})
-	return webui.Settings{Text: a.Settings, Hash: a.Hash, Use: a.Use, Trial: pageTrial(a.Trial)}, err
+	return webui.Settings{Text: a.Settings, Hash: a.Hash, Use: a.Use, Trial: pageTrial(a.Trial), Erasable: a.Erasable}, err
 }
 
 // Check implements webui.SystemBackend.

@@ -56,6 +56,10 @@ type RoleInput struct {
 	// Volatile is true when DataDir is in memory because there is no usable
 	// data disk: what is written there is gone after a restart.
 	Volatile bool
+	// Erasable is true when there is a data disk that was set aside and can be
+	// made anew: the page can then be claimed for as long as it runs, so that its
+	// owner may ask for that.
+	Erasable bool
 	// StorageRequired ends the relay with an error when DataDir cannot be used.
 	// Without it the relay stays up and tells every sender to come back, so that
 	// the page can say why.
@@ -79,6 +83,7 @@ type handover struct {
 	APISocket     string        `json:"api_socket"`
 	DataDir       string        `json:"data_dir"`
 	Volatile      bool          `json:"volatile,omitempty"`
+	Erasable      bool          `json:"erasable,omitempty"`
 	Version       string        `json:"version"`
 	Built         time.Time     `json:"built,omitzero"`
 }
@@ -114,6 +119,7 @@ func InheritRole() (RoleInput, error) {
 		APIMode:       0o666, // its folder decides who can reach it
 		DataDir:       h.DataDir,
 		Volatile:      h.Volatile,
+		Erasable:      h.Erasable,
 		Log:           slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: dropTime})),
 		Stdout:        os.Stdout,
 		Version:       h.Version,

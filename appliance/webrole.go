@@ -29,7 +29,7 @@ func runWeb(ctx context.Context, in RoleInput) error {
 	}
 	box := &latestBox{}
 	var data *os.Root
-	if !in.Volatile {
+	if !in.Volatile || in.Erasable {
 		var err error
 		if data, err = os.OpenRoot(in.DataDir); err != nil {
 			in.Log.Error("the page's own folder cannot be opened", "err", err)

@@ -62,6 +62,7 @@ type systemBody struct {
 	Detail  string // technical, of the trouble
 	Field   string // the part of the page with the trouble: "settings", "backup", "restore"
 	Waits   []string
+	Erase   bool // the data disk can be made anew
 }
 
 type trialView struct {
@@ -92,6 +93,7 @@ func (s *Server) showSystem(v *visit, status int, body systemBody) {
 	}
 	body.Hash = now.Hash
 	body.Trial = s.trialView(v, now.Trial)
+	body.Erase = now.Erasable
 	if now.Use == "last-good" || now.Use == "default" {
 		body.Use = text(v.voice, "system.use-"+now.Use)
 	}

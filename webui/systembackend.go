@@ -54,6 +54,9 @@ type Settings struct {
 	// Use is "file", or "last-good" or "default" when the file is not in force.
 	Use   string
 	Trial *SettingsTrial // nil: nothing waits for a confirmation
+	// Erasable: there is a data disk that cannot be used as it is, and
+	// EndEraseData makes it anew.
+	Erasable bool
 }
 
 // SettingsPlan is what a text changes.

@@ -40,7 +40,7 @@ type RoleState struct {
 	Name     string
 	Up       bool
 	PID      int
-	Since    time.Time // of the current run, or of its end
+	Since    time.Time // of the current run, or of its end, or when it was first to be started
 	Restarts int
 	LastExit string // "" before the first end
 	// Next is when the role is started again after a crash; zero means at once.
@@ -150,7 +150,7 @@ func (s *Supervisor) wish(role string) chan struct{} {
 // then it stops it and returns nil.
 func (s *Supervisor) Run(ctx context.Context, role Role) error {
 	var ladder Ladder
-	s.update(role.Name, func(*RoleState) {})
+	s.update(role.Name, func(st *RoleState) { st.Since = time.Now() })
 	for ctx.Err() == nil {
 		started := time.Now()
 		reason, asked := s.once(ctx, role)

@@ -65,6 +65,8 @@ type Answer struct {
 	Settings string `json:"settings,omitempty"`
 	Hash     string `json:"hash,omitempty"`
 	Use      string `json:"use,omitempty"`
+	// Erasable: the data disk was set aside, and OpEraseData can make it anew.
+	Erasable bool `json:"erasable,omitempty"`
 
 	// Changes is what a check or a try found.
 	Changes []config.Change `json:"changes,omitempty"`

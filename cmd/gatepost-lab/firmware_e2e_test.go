@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -144,8 +145,9 @@ func TestE2EFirmware(t *testing.T) {
 		"PID 1", "disk", "network", "clock", "page", "SMTP", strings.Join(rows, "\n"))
 }
 
-// setAside damages the data file system: the box comes up without it, leaves it
-// as it is. A partition of nothing but zeros is formatted.
+// setAside damages the data file system: the box comes up without it and leaves
+// it as it is. Who claims the box with the code on its console can have a new one
+// made.
 func (o *office) setAside(t *testing.T, world lab.World, ca *lab.CA, card string) {
 	t.Helper()
 	f, err := os.OpenFile(card, os.O_RDWR, 0)
@@ -160,24 +162,26 @@ func (o *office) setAside(t *testing.T, world lab.World, ca *lab.CA, card string
 	b := boot(t, setup{World: world, CA: ca, Disk: card})
 	l, ok := b.console("was left as it is: its beginning is damaged, but a copy of what is lost there is whole")
 	check(t, ok, "console: %s", l.Text)
-	b.openUnclaimed()
+	if !b.claim() {
+		t.FailNow()
+	}
 	shown, ok := b.waits("/", "The data disk cannot be read or written")
 	check(t, ok, "page: %.200s", shown)
 	b.wantLight(t, "broken: data disk set aside", dark, 0)
-	b.off()
 	still := make([]byte, len(torn))
 	_, err = f.ReadAt(still, layout.DataStart)
 	check(t, err == nil && string(still) == string(torn), "the damaged file system is as it was")
+	_, shown, err = b.page.post(b.ctx, "/system/end/erase-data", url.Values{"password": {ownerPassword}})
+	check(t, err == nil && strings.Contains(shown, "The box makes a new data disk"), "a new data disk is asked for: %.200s, %v", shown, err)
+	b.restarts("new data disk")
 
-	// Whoever empties the partition elsewhere gets a new file system.
-	if _, err := f.WriteAt(make([]byte, (1<<30)-layout.DataStart-(1<<20)), layout.DataStart); err != nil {
-		t.Fatal(err)
-	}
 	b = boot(t, setup{World: world, CA: ca, Disk: card})
-	for _, text := range []string{"storage: the data partition was empty and is formatted", "storage: the file system grew from ", "settings: there is no config.toml", "gatepost: ready:"} {
+	for _, text := range []string{"storage: the file system grew from ", "settings: there is no config.toml", "gatepost: ready:"} {
 		l, ok = b.console(text)
 		check(t, ok, "console: %s", l.Text)
 	}
+	code := b.claimCode(b.ctx)
+	check(t, code != "", "the empty box shows a claim code")
 	b.off()
 	tool(b.ctx, t, "e2fsck", "-fn", fmt.Sprintf("%s?offset=%d", card, layout.DataStart))
 }

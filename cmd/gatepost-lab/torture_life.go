@@ -58,7 +58,7 @@ func (t *torturer) ready(ctx context.Context) error {
 type moment struct {
 	name  string
 	work  time.Duration // how long the box works before
-	after int           // writes and flushes, for those that count them
+	after int           // flushes, for those that count them
 	delay time.Duration // after the event
 }
 
@@ -67,12 +67,12 @@ func (t *torturer) moment() moment {
 	work := time.Duration(t.rng.Int64N(int64(8 * time.Second)))
 	switch n := t.rng.IntN(20); {
 	case n < 4:
-		return moment{name: "boot", after: 1 + t.rng.IntN(80)}
-	case n < 9:
-		return moment{name: "write", work: work, after: 1 + t.rng.IntN(150)}
-	case n < 13:
+		return moment{name: "boot", after: 1 + t.rng.IntN(40)}
+	case n < 12:
+		return moment{name: "flush", work: work, after: 1 + t.rng.IntN(60)}
+	case n < 14:
 		return moment{name: "250", work: work}
-	case n < 15:
+	case n < 16:
 		return moment{name: "354", work: work, delay: delay}
 	case n < 18:
 		return moment{name: "saving", work: work, delay: 4 * delay}
@@ -168,7 +168,7 @@ func (t *torturer) until(ctx context.Context, m moment, trap <-chan struct{}) (t
 		}
 		saving.Go(func() { t.saver.run(work) })
 	})
-	if m.name == "saving" {
+	if m.name != "boot" && m.name != "time" {
 		select {
 		case <-started:
 		case <-trap:
@@ -180,7 +180,7 @@ func (t *torturer) until(ctx context.Context, m moment, trap <-chan struct{}) (t
 	}
 	event := make(<-chan struct{})
 	switch m.name {
-	case "write":
+	case "flush":
 		trap = t.disk.Trip(m.after)
 	case "250":
 		event = t.book.next(event250)

@@ -109,6 +109,7 @@ func (s *saver) saveConfig(ctx context.Context) error {
 	}
 	next := s.nextGeneration + 1
 	text := withGeneration(settings, fmt.Sprintf("%s%d", generationMark, next))
+	s.nextGeneration = next // from here on it may be there
 	s.announce()
 	status, shown, err := s.page.post(ctx, "/system/try", url.Values{"text": {text}, "within": {"180"}, "password": {ownerPassword}})
 	if err != nil || status != http.StatusOK {
@@ -118,15 +119,15 @@ func (s *saver) saveConfig(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m := inTrial.FindStringSubmatch(body)
-	if m == nil {
-		return fmt.Errorf("no trial: %.300s", shown)
-	}
-	s.nextGeneration = next
-	s.announce()
-	_, shown, err = s.page.post(ctx, "/system/confirm", url.Values{"trial": {m[1]}})
-	if err != nil || !strings.Contains(shown, "The new settings are kept.") {
-		return fmt.Errorf("confirm: %w: %.200s", errors.Join(err), shown)
+	// What cuts nobody off from the page is kept without a trial.
+	if m := inTrial.FindStringSubmatch(body); m != nil {
+		s.announce()
+		_, shown, err = s.page.post(ctx, "/system/confirm", url.Values{"trial": {m[1]}})
+		if err != nil || !strings.Contains(shown, "The new settings are kept.") {
+			return fmt.Errorf("confirm: %w: %.200s", errors.Join(err), shown)
+		}
+	} else if !strings.Contains(html.UnescapeString(body), fmt.Sprintf("%s%d\n", generationMark, next)) {
+		return fmt.Errorf("not taken: %.300s", shown)
 	}
 	s.generation = next
 	s.saves++

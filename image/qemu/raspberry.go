@@ -11,8 +11,9 @@ import (
 // card on USB, its disk in the card slot, and no clock.
 const Raspi3B = "raspi3b"
 
-// raspiAppend is the kernel's command line for it.
-const raspiAppend = "console=ttyS1,115200 panic=1 quiet cma=0"
+// raspiAppend is the kernel's command line for it. QEMU's model of the watchdog
+// resets the machine as soon as it is started, whatever its timeout.
+const raspiAppend = "console=ttyS1,115200 panic=1 quiet cma=0 gatepost.watchdog=off"
 
 // raspiArgs are the arguments in which it differs from the virt machine.
 func (c Config) raspiArgs() []string {

@@ -41,7 +41,7 @@ type Disk struct {
 	counted Counters
 	dead    bool
 
-	left    int           // requests until the trap; 0 means no trap
+	left    int           // flushes until the trap; 0 means no trap
 	tripped chan struct{} // closed by the trap
 	power   chan struct{} // closed by Cut
 }
@@ -135,9 +135,10 @@ func (d *Disk) Counters() Counters {
 	return d.counted
 }
 
-// Trip sets a trap: the n-th write or flush from now is done but never
-// answered, nor is any request after it, until [Disk.Cut]. The channel is
-// closed when the trap has gone off. A cut takes an unsprung trap away.
+// Trip sets a trap: the n-th flush from now is neither done nor answered, nor is
+// any request after it answered, until [Disk.Cut]. That is when the cache is
+// fullest. The channel is closed when the trap has gone off. A cut takes an
+// unsprung trap away.
 func (d *Disk) Trip(n int) <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -145,7 +146,7 @@ func (d *Disk) Trip(n int) <-chan struct{} {
 	return d.tripped
 }
 
-// step counts a write or flush for the trap; the caller holds mu. The channel
+// step counts a flush for the trap; the caller holds mu. The channel
 // is not nil when the answer must be held back until it is closed.
 func (d *Disk) step() <-chan struct{} {
 	if d.left > 0 {
@@ -213,7 +214,7 @@ func (d *Disk) Write(data []byte, off int64, fua bool) error {
 	d.counted.Writes++
 	d.counted.WrittenBytes += int64(len(data))
 	copy(d.now[off:], data)
-	stuck := d.step()
+	stuck := d.stuck()
 	if fua && stuck == nil {
 		d.counted.FUA++
 		d.force(write{off: off, data: data})

@@ -189,10 +189,12 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
-// A trap holds the answer to the n-th write or flush until the cut.
+// A trap holds the n-th flush until the cut.
 func TestTrap(t *testing.T) {
 	h := newHistory(t, 1)
-	sprung := h.disk.Trip(3)
+	sprung := h.disk.Trip(2)
+	h.write(false)
+	h.flush()
 	h.write(false)
 	h.write(false)
 	select {

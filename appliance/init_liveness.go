@@ -6,9 +6,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -35,12 +37,12 @@ const (
 type vitals struct {
 	mu      sync.Mutex
 	phase   liveness.Phase
-	health  time.Time       // when the health loop last came round
-	watch   *liveness.Watch // nil before the roles start
-	found   map[string]string
-	dog     *watchdog.Device // nil when there is none
-	endFeed func()           // stops feeding and joins it
-	writing sync.Mutex       // of the reasons on the disk
+	health  time.Time                    // when the health loop last came round
+	watch   *liveness.Watch              // nil before the roles start
+	found   map[string]map[string]string // trouble by role and check
+	dog     *watchdog.Device             // nil when there is none
+	endFeed func()                       // stops feeding and joins it
+	writing sync.Mutex                   // of the reasons on the disk
 	// restarting is set, under writing, when the box was asked to restart itself.
 	restarting bool
 }
@@ -76,7 +78,13 @@ func (v *vitals) mayFeed(now time.Time) (bool, string) {
 func (v *vitals) trouble(role string) string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.found[role]
+	// The first by name, so that two troubles do not take turns.
+	for _, name := range slices.Sorted(maps.Keys(v.found[role])) {
+		if trouble := v.found[role][name]; trouble != "" {
+			return trouble
+		}
+	}
+	return ""
 }
 
 // armWatchdog starts the watchdog, if the board has one. From here on the box
@@ -229,9 +237,12 @@ func (p *initProcess) selfTestFound(c liveness.Check, trouble string) {
 	p.vitals.mu.Lock()
 	defer p.vitals.mu.Unlock()
 	if p.vitals.found == nil {
-		p.vitals.found = map[string]string{}
+		p.vitals.found = map[string]map[string]string{}
 	}
-	p.vitals.found[c.Role] = trouble
+	if p.vitals.found[c.Role] == nil {
+		p.vitals.found[c.Role] = map[string]string{}
+	}
+	p.vitals.found[c.Role][c.Name] = trouble
 	if trouble != "" {
 		p.note("%s: %s", c.Role, trouble)
 	}
@@ -246,7 +257,8 @@ func processes(states []boot.RoleState) []liveness.Process {
 }
 
 // askGreeting reads the first line of an SMTP server. That the relay refuses to
-// talk now (421) is an answer too.
+// talk now (421), or to this address, which is no machine of the office (554), is
+// an answer too.
 func askGreeting(ctx context.Context, addr string) error {
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "tcp", addr)
@@ -262,7 +274,7 @@ func askGreeting(ctx context.Context, addr string) error {
 		return err
 	}
 	_, _ = c.Write([]byte("QUIT\r\n"))
-	if len(line) < 4 || line[0] != '2' && line[0] != '4' {
+	if len(line) < 4 || !strings.ContainsRune("245", rune(line[0])) {
 		return liveness.Fault(fmt.Sprintf("the SMTP greeting is %q", line))
 	}
 	return nil

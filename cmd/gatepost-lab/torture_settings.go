@@ -144,7 +144,9 @@ func (s *saver) togglePause(ctx context.Context) error {
 	if paused {
 		path = "/waiting/resume"
 	}
-	s.nextPaused = !paused
+	// What the box shows it has saved before: an earlier wish may have been done
+	// although its answer was lost.
+	s.paused, s.nextPaused = paused, !paused
 	s.announce()
 	if _, _, err := s.page.post(ctx, path, url.Values{"group": {group}}); err != nil {
 		return err
